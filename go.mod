@@ -1,0 +1,3 @@
+module github.com/ktrail/ktrail
+
+go 1.26.0

@@ -1,0 +1,111 @@
+package query
+
+import (
+	"context"
+
+	"github.com/ktrail/ktrail/audit"
+)
+
+// Source answers the few primitive questions that every other one is made of.
+// internal/store is the first implementation; nothing here knows how it does it.
+// Every Answer-like result carries Warnings: what the source knows it cannot see
+// (a quarantined segment in the range, for example).
+type Source interface {
+	// Search calls yield for each matching event in the asked order, at most
+	// r.Limit times, until yield returns an error, which it returns.
+	// The event and its strings are valid during the call only.
+	Search(ctx context.Context, r SearchRequest, yield func(*audit.Event) error) (Warnings, error)
+	// Group counts matching events by the values of r.By, most frequent first.
+	// A list column counts an event once for each of its members.
+	Group(ctx context.Context, r GroupRequest) ([]GroupRow, Warnings, error)
+	// Histogram counts matching events in buckets of equal width.
+	Histogram(ctx context.Context, r HistogramRequest) ([]Bucket, Warnings, error)
+	// Follow calls yield for each matching event with an ID above r.AfterID in
+	// order of ID, each once, those committed later too, until ctx is done.
+	Follow(ctx context.Context, r FollowRequest, yield func(*audit.Event) error) error
+	// SQL runs one read-only SELECT over the view events.
+	SQL(ctx context.Context, sql string, yield func(SQLRow) error) (Warnings, error)
+	// Bounds says what there is: number of events, first and last time and ID.
+	Bounds(ctx context.Context) (Bounds, error)
+}
+
+// Range is [From, To) in event time; zero is unbounded.
+type Range struct {
+	From audit.Time `json:"from,omitzero"`
+	To   audit.Time `json:"to,omitzero"`
+}
+
+// SearchRequest asks for events. Filter nil means all of them.
+type SearchRequest struct {
+	Filter    *Filter
+	Range     Range
+	Limit     int // rows; 0 means no limit
+	Ascending bool
+	// After is the position of the last event already seen; zero starts at the beginning.
+	After Position
+	// NoRaw leaves Event.Raw empty, which is much cheaper.
+	NoRaw bool
+}
+
+// Position orders events: by time, then by ID. Newest first is the default order.
+type Position struct {
+	Time audit.Time `json:"time,omitzero"`
+	ID   int64      `json:"id,omitzero"`
+}
+
+// GroupRequest counts events by one or more columns.
+type GroupRequest struct {
+	Filter *Filter
+	Range  Range
+	By     []string // column names; none gives one row over all that matches
+	Limit  int      // rows; 0 means no limit
+}
+
+// GroupRow is one group: the values of By as text, and what is known of it.
+type GroupRow struct {
+	Keys   []string   `json:"keys"`
+	Count  int64      `json:"count"`
+	Failed int64      `json:"failed"` // code >= 400
+	First  audit.Time `json:"first"`
+	Last   audit.Time `json:"last"`
+}
+
+// HistogramRequest asks for counts over time. Width is in microseconds; buckets
+// are aligned to multiples of Width since 1970 UTC.
+type HistogramRequest struct {
+	Filter *Filter
+	Range  Range
+	Width  int64
+}
+
+// Bucket is one bar of a histogram. Empty buckets are left out by the Source.
+type Bucket struct {
+	Start  audit.Time `json:"start"`
+	Count  int64      `json:"count"`
+	Failed int64      `json:"failed"`
+}
+
+// FollowRequest asks for events as they are committed.
+type FollowRequest struct {
+	Filter  *Filter
+	AfterID int64 // the last ID already seen; Bounds gives the newest
+}
+
+// SQLRow is one row of an SQL answer. Columns is the same slice for each row.
+// Values are nil, bool, int64, uint64, float64, string, []byte, time.Time,
+// []any, map[string]any or something that fmt prints.
+type SQLRow struct {
+	Columns []string
+	Values  []any
+}
+
+// Bounds is what a source holds.
+type Bounds struct {
+	Events int64      `json:"events"`
+	First  audit.Time `json:"first"`
+	Last   audit.Time `json:"last"`
+	LastID int64      `json:"last_id"`
+}
+
+// Warnings are sentences for a person about what an answer may lack.
+type Warnings []string
