@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/ktrail/ktrail/audit"
 )
@@ -74,4 +75,72 @@ type TopAnswer struct {
 	Rows     []GroupRow `json:"rows"`
 	Total    int64      `json:"total"`
 	Warnings Warnings   `json:"warnings,omitempty"`
+}
+
+// HistoryQuestion asks for the changes of one object: every write to it and to
+// its subresources, newest first, and deletecollection requests that may have
+// met it. Resource is the plural ("deployments"); Namespace "" means any.
+type HistoryQuestion struct {
+	Scope
+	Resource  string `json:"resource"`
+	APIGroup  string `json:"api_group,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	Limit     int    `json:"limit,omitempty"` // default 50
+	Cursor    string `json:"cursor,omitempty"`
+	// Diff asks for the fields that changed between successive recorded objects.
+	Diff bool `json:"diff,omitempty"`
+	// Noise keeps managedFields, resourceVersion and generation in the diff.
+	Noise bool `json:"noise,omitempty"`
+}
+
+// HistoryAnswer lists the changes, newest first.
+type HistoryAnswer struct {
+	Filter   string   `json:"filter"`
+	Changes  []Change `json:"changes"`
+	Next     string   `json:"next,omitempty"`
+	Warnings Warnings `json:"warnings,omitempty"`
+}
+
+// Change is one write to an object. Event.Raw is empty.
+type Change struct {
+	Event audit.Event `json:"event"`
+	// Fields are the differences to the object's state before, if both were recorded.
+	Fields []FieldChange `json:"fields,omitempty"`
+	// Patch is the request's patch where no full object was recorded.
+	Patch json.RawMessage `json:"patch,omitempty"`
+	// Note says why there is no diff, or what else to know.
+	Note string `json:"note,omitempty"`
+}
+
+// FieldChange is one field: Old nil means added, New nil removed.
+type FieldChange struct {
+	Path string          `json:"path"` // spec.template.spec.containers[0].image
+	Old  json.RawMessage `json:"old,omitempty"`
+	New  json.RawMessage `json:"new,omitempty"`
+}
+
+// ActorQuestion asks what is known of one user.
+type ActorQuestion struct {
+	Scope
+	User  string `json:"user"`
+	Limit int    `json:"limit,omitempty"` // rows a list, default 20
+}
+
+// ActorAnswer is a user's trail. The lists are most frequent first.
+type ActorAnswer struct {
+	Filter         string     `json:"filter"`
+	User           string     `json:"user"`
+	Requests       int64      `json:"requests"`
+	Failed         int64      `json:"failed"`
+	First          audit.Time `json:"first,omitzero"`
+	Last           audit.Time `json:"last,omitzero"`
+	Addresses      []GroupRow `json:"addresses"`       // keys: source_ips
+	Agents         []GroupRow `json:"agents"`          // keys: agent
+	Credentials    []GroupRow `json:"credentials"`     // keys: credential_id
+	Verbs          []GroupRow `json:"verbs"`           // keys: api_group, resource, subresource, verb
+	Failures       []GroupRow `json:"failures"`        // keys: code, reason, verb, resource
+	ActedAs        []GroupRow `json:"acted_as"`        // keys: as_user; this user impersonating
+	ImpersonatedBy []GroupRow `json:"impersonated_by"` // keys: user; others impersonating this one
+	Warnings       Warnings   `json:"warnings,omitempty"`
 }

@@ -1,0 +1,68 @@
+package web
+
+import (
+	"context"
+	"io"
+
+	"github.com/ktrail/ktrail/audit"
+)
+
+// Status is what the pages and /readyz tell about the running server. The parts
+// that know it are wired together in internal/app.
+type Status struct {
+	Version string        `json:"version"`
+	Ready   bool          `json:"ready"`
+	Reasons []string      `json:"reasons,omitempty"` // why not ready, or what to know: low disk, gaps, damage
+	Sources []SourceState `json:"sources"`
+	Store   StoreState    `json:"store"`
+}
+
+// SourceState is one followed log.
+type SourceState struct {
+	Name        string     `json:"name"`
+	Cluster     string     `json:"cluster,omitempty"`
+	File        string     `json:"file,omitempty"` // being read now
+	Offset      int64      `json:"offset"`         // bytes of File that are durable
+	LagBytes    int64      `json:"lag_bytes"`      // written but not yet durable here
+	LastEvent   audit.Time `json:"last_event,omitzero"`
+	Events      int64      `json:"events"`      // stored since start
+	Duplicates  int64      `json:"duplicates"`  // since start
+	Quarantined int64      `json:"quarantined"` // lines, in all
+	Gaps        []Gap      `json:"gaps,omitempty"`
+	State       string     `json:"state"` // following, catching up, waiting for file, paused, stopped
+	Error       string     `json:"error,omitempty"`
+}
+
+// Gap is a known loss: events of the source between From and To may be missing.
+type Gap struct {
+	From   audit.Time `json:"from,omitzero"`
+	To     audit.Time `json:"to,omitzero"`
+	Reason string     `json:"reason"`
+	At     audit.Time `json:"at"`
+}
+
+// StoreState is the embedded store.
+type StoreState struct {
+	State       string     `json:"state"` // ok, low disk, failed
+	Events      int64      `json:"events"`
+	Segments    int        `json:"segments"`
+	Bytes       int64      `json:"bytes"`
+	FreeBytes   int64      `json:"free_bytes"`
+	First       audit.Time `json:"first,omitzero"`
+	Last        audit.Time `json:"last,omitzero"`
+	Quarantined int64      `json:"quarantined"`      // lines that could not be decoded
+	Damage      []string   `json:"damage,omitempty"` // damaged segments and records, with file and offset
+}
+
+// Importer takes one stream of audit events (any format that import knows) and
+// returns when all of it is durable. name tells where it came from.
+type Importer func(ctx context.Context, name, cluster string, r io.Reader) (ImportSummary, error)
+
+// ImportSummary counts what became of an import.
+type ImportSummary struct {
+	Files       int   `json:"files"`
+	Bytes       int64 `json:"bytes"`  // uncompressed
+	Events      int64 `json:"events"` // added
+	Duplicates  int64 `json:"duplicates"`
+	Quarantined int64 `json:"quarantined"`
+}
