@@ -1,0 +1,56 @@
+# The commands a developer needs. `make run` and `make test` are all a user does.
+SHELL   := /bin/bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X github.com/ktrail/ktrail/internal/cli.version=$(VERSION)
+TOOL    := go tool -modfile=tools/go.mod
+N       ?= 1000000
+
+.DEFAULT_GOAL := build
+.PHONY: build static run test race lint fix bench bench-decode fuzz screenshots goldens vulncheck deps clean
+
+build: ## the program with its embedded store: bin/ktrail
+	@mkdir -p bin
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ktrail ./cmd/ktrail
+
+static: ## one static binary for nodes, without the embedded store: bin/ktrail-static
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ktrail-static ./cmd/ktrail
+
+run: build ## serve ./data on loopback with the sample log in it
+	./scripts/run.sh
+
+deps: ## what the tests need: a browser
+	./scripts/test-deps.sh
+
+test: deps ## every test
+	go test -timeout 20m ./...
+
+race: deps ## every test under the race detector; much slower
+	go test -race -timeout 40m ./...
+
+lint: ## formatting, vet and the linters of .golangci.yml
+	$(TOOL) golangci-lint run ./...
+
+fix: ## mend formatting
+	$(TOOL) golangci-lint fmt ./...
+
+bench: build ## the budgets as ratios over N events (default 1,000,000)
+	go run ./bench -n $(N)
+
+bench-decode: ## the decoder beside encoding/json and encoding/json/v2
+	GOEXPERIMENT=jsonv2 go test -run '^$$' -bench 'Decode' -benchmem ./audit
+
+FUZZTIME ?= 20s
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for p in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+screenshots: deps ## the pictures in docs/images, taken from the real page
+	go test ./internal/web -run Screenshot -rewrite
+
+vulncheck: ## known vulnerabilities in what we depend on (needs the Go vulnerability database)
+	$(TOOL) govulncheck ./...
+
+clean:
+	rm -rf bin

@@ -1,0 +1,191 @@
+// Package ktrail_test holds the rules that concern the whole tree.
+package ktrail_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/ktrail/ktrail"
+
+// room is what a package may import: of this module the packages in uses, of
+// others the module prefixes in libs. The standard library is open to all but
+// where noIO is set. why is what a person reads who broke the rule.
+type room struct {
+	uses []string
+	libs []string
+	noIO bool
+	why  string
+}
+
+// house is docs/architecture.md as a table. Imports point down it only.
+var house = map[string]room{
+	"cmd/ktrail": {
+		uses: []string{"internal/cli"},
+		why:  "main only hands over to internal/cli, so that tests can run the whole program in process",
+	},
+	"internal/cli": {
+		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "audit"},
+		libs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sys", "sigs.k8s.io/yaml"},
+		why:  "commands parse, ask and print; parts are wired together in internal/app",
+	},
+	"internal/app": {
+		uses: []string{"internal/web", "internal/query", "internal/store", "internal/collect", "internal/durable", "audit/pipeline", "audit/logfile", "audit"},
+		libs: []string{"github.com/prometheus/client_golang", "golang.org/x/sync"},
+		why:  "the composition root knows the parts, not their libraries",
+	},
+	"internal/web": {
+		uses: []string{"internal/query", "audit"},
+		libs: []string{"github.com/prometheus/client_golang"},
+		why:  "pages and the API ask questions; they never see how the store answers",
+	},
+	"internal/store": {
+		uses: []string{"internal/query", "internal/durable", "audit"},
+		libs: []string{"github.com/duckdb/duckdb-go", "github.com/parquet-go/parquet-go", "github.com/klauspost/compress", "github.com/zeebo/xxh3", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/sync"},
+		why:  "the store must be replaceable: it is known by query.Source and an appender alone",
+	},
+	"internal/query": {
+		uses: []string{"audit"},
+		libs: []string{"cel.dev/cel-go", "google.golang.org/genproto", "google.golang.org/protobuf", "golang.org/x/sync"},
+		why:  "questions are the same whichever store answers them",
+	},
+	"internal/query/querytest": {
+		uses: []string{"internal/query", "audit"},
+		why:  "a Source for tests is made of the query package's own parts",
+	},
+	"internal/collect": {
+		uses: []string{"audit", "audit/logfile"},
+		libs: []string{"github.com/fsnotify/fsnotify", "github.com/klauspost/compress", "github.com/prometheus/client_golang", "github.com/zeebo/xxh3", "golang.org/x/sync"},
+		why:  "the collector hands batches to an Appender that it declares itself; it must not know a store",
+	},
+	"internal/sample": {
+		uses: []string{"audit"},
+		libs: []string{"github.com/klauspost/compress"},
+		why:  "the generator makes input; what reads it is not its business",
+	},
+	"internal/durable": {
+		libs: []string{"golang.org/x/sys"},
+		why:  "the file-system seam is the ground floor",
+	},
+	"audit/logfile": {
+		uses: []string{"audit", "internal/durable"},
+		libs: []string{"github.com/klauspost/compress", "github.com/fsnotify/fsnotify", "github.com/zeebo/xxh3", "golang.org/x/sys"},
+		why:  "audit/... is a public library: no store, no query, no web",
+	},
+	"audit/pipeline": {
+		uses: []string{"audit"},
+		why:  "audit/... is a public library: no store, no query, no web",
+	},
+	"audit": {
+		noIO: true,
+		why:  "the event is pure data: standard library only, no I/O",
+	},
+}
+
+// ioPackages do I/O; package audit stays clear of them.
+var ioPackages = map[string]bool{"os": true, "net": true, "net/http": true, "io/ioutil": true, "os/exec": true, "syscall": true, "log": true, "log/slog": true}
+
+func TestImportsPointDown(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if _, err := os.Stat(filepath.Join(p, "go.mod")); p != "." && (err == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+				return filepath.SkipDir // other modules keep their own rules
+			}
+			return nil
+		}
+		dir := filepath.ToSlash(filepath.Dir(p))
+		if dir == "." || !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go") {
+			return nil
+		}
+		seen[dir] = true
+		r, ok := house[dir]
+		if !ok {
+			t.Errorf("%s: package is not in the house: add it to imports_test.go and docs/architecture.md with what it may import and why", dir)
+			return filepath.SkipDir
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if !r.allows(name) {
+				t.Errorf("%s imports %s: not allowed, because %s", p, name, r.why)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range house {
+		if !seen[dir] {
+			t.Errorf("%s is in the house but holds no Go file: take it out of imports_test.go", dir)
+		}
+	}
+}
+
+func (r room) allows(name string) bool {
+	if own, ok := strings.CutPrefix(name, module+"/"); ok {
+		for _, u := range r.uses {
+			if own == u {
+				return true
+			}
+		}
+		return false
+	}
+	if first, _, _ := strings.Cut(name, "/"); !strings.Contains(first, ".") {
+		return !(r.noIO && ioPackages[name])
+	}
+	for _, l := range r.libs {
+		if name == l || strings.HasPrefix(name, l+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// The engine behind the store is a decision that must stay reversible.
+func TestEngineNameStaysInStore(t *testing.T) {
+	const engine = "duck" + "db"
+	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		slash := filepath.ToSlash(p)
+		if d.IsDir() {
+			if p != "." && strings.HasPrefix(d.Name(), ".") || slash == "internal/store" || slash == "docs" || slash == "bench" || slash == "data" || slash == "bin" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if ext := path.Ext(slash); ext != ".go" && ext != ".js" && ext != ".html" || slash == "imports_test.go" {
+			return nil
+		}
+		text, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		if i := strings.Index(strings.ToLower(string(text)), engine); i >= 0 {
+			t.Errorf("%s:%d names the store's engine: only internal/store may, so that another store can take its place", p, 1+strings.Count(string(text[:i]), "\n"))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
