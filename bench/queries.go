@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/store"
+)
+
+// pairs is how often each question and its bare twin are asked in turn.
+const pairs = 9
+
+// question is a ktrail question and the SQL that a person would write for it.
+type question struct {
+	name string
+	ask  func(context.Context, query.Questions) error
+	bare string // %s is the table function over the segments
+}
+
+// benchQueries asks each question through ktrail and as bare SQL over the same
+// segments, in turn, and compares the medians.
+func benchQueries(ctx context.Context, t *table, data string) error {
+	s, err := store.Open(ctx, store.Options{Dir: data, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	db, err := openEngine(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var files []string
+	err = filepath.WalkDir(filepath.Join(data, "segments"), func(p string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(p, ".parquet") {
+			files = append(files, "'"+quote(p)+"'")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	from := "read_parquet([" + strings.Join(files, ",") + "])"
+
+	engine := query.NewEngine(s)
+	questions, err := pickQuestions(ctx, engine)
+	if err != nil {
+		return err
+	}
+	for _, q := range questions {
+		var ours, theirs []time.Duration
+		for i := range pairs + 1 {
+			a, err := timed(func() error { return q.ask(ctx, engine) })
+			if err != nil {
+				return fmt.Errorf("%s: %w", q.name, err)
+			}
+			b, err := timed(func() error { return drain(ctx, db, strings.ReplaceAll(q.bare, "%s", from)) })
+			if err != nil {
+				return fmt.Errorf("%s, bare: %w", q.name, err)
+			}
+			if i > 0 { // the first round warms both caches
+				ours, theirs = append(ours, a), append(theirs, b)
+			}
+		}
+		slices.Sort(ours)
+		slices.Sort(theirs)
+		a, b := ours[len(ours)/2], theirs[len(theirs)/2]
+		t.row(q.name, "bare DuckDB SQL, same segments",
+			fmt.Sprintf("**%.2fx** the time: %.1f ms against %.1f ms (median of %d pairs)", a.Seconds()/b.Seconds(), ms(a), ms(b), pairs), "at most 1.2x")
+	}
+	return nil
+}
+
+// pickQuestions makes questions whose answers exist in this log.
+func pickQuestions(ctx context.Context, e query.Questions) ([]question, error) {
+	var needle, object audit.Event
+	keep := func(to *audit.Event) func(*audit.Event) error {
+		return func(ev *audit.Event) error {
+			// The event is borrowed; what is kept of it is copied.
+			to.User, to.AuditID = strings.Clone(ev.User), strings.Clone(ev.AuditID)
+			to.Name, to.Namespace = strings.Clone(ev.Name), strings.Clone(ev.Namespace)
+			return nil
+		}
+	}
+	if _, err := e.Search(ctx, query.SearchQuestion{Scope: query.Scope{Filter: `verb == "delete"`}, Limit: 1}, keep(&needle)); err != nil {
+		return nil, err
+	}
+	if _, err := e.Search(ctx, query.SearchQuestion{Scope: query.Scope{Filter: `resource == "deployments" && verb == "update" && subresource == ""`}, Limit: 1}, keep(&object)); err != nil {
+		return nil, err
+	}
+	if needle.AuditID == "" || object.Name == "" {
+		return nil, errors.New("the log has no delete or no update of a deployment to ask for")
+	}
+	search := func(filter string) func(context.Context, query.Questions) error {
+		return func(ctx context.Context, e query.Questions) error {
+			_, err := e.Search(ctx, query.SearchQuestion{Scope: query.Scope{Filter: filter}, Limit: 100}, func(*audit.Event) error { return nil })
+			return err
+		}
+	}
+	const order = " ORDER BY time DESC, id DESC LIMIT 100"
+	return []question{
+		{
+			name: "search, newest 100", ask: search(""),
+			bare: "SELECT * FROM %s WHERE final" + order,
+		},
+		{
+			name: "search, one audit ID", ask: search(fmt.Sprintf("audit_id == %q", needle.AuditID)),
+			bare: "SELECT * FROM %s WHERE final AND audit_id = '" + quote(needle.AuditID) + "'" + order,
+		},
+		{
+			name: "search, deletes by one user", ask: search(fmt.Sprintf("user == %q && verb == \"delete\"", needle.User)),
+			bare: "SELECT * FROM %s WHERE final AND \"user\" = '" + quote(needle.User) + "' AND verb = 'delete'" + order,
+		},
+		{
+			name: "histogram, 60 bars",
+			ask: func(ctx context.Context, e query.Questions) error {
+				_, err := e.Histogram(ctx, query.HistogramQuestion{WidthUS: 12 * 3600 * 1e6})
+				return err
+			},
+			bare: "SELECT epoch_us(time) // 43200000000 AS bucket, count(*), count(*) FILTER (code >= 400) FROM %s WHERE final GROUP BY 1 ORDER BY 1",
+		},
+		{
+			name: "top 10 users",
+			ask: func(ctx context.Context, e query.Questions) error {
+				_, err := e.Top(ctx, query.TopQuestion{By: []string{"user"}})
+				return err
+			},
+			bare: "SELECT \"user\", count(*) AS n, count(*) FILTER (code >= 400), min(time), max(time) FROM %s WHERE final GROUP BY 1 ORDER BY n DESC LIMIT 10",
+		},
+		{
+			name: "history of one deployment",
+			ask: func(ctx context.Context, e query.Questions) error {
+				_, err := e.History(ctx, query.HistoryQuestion{Resource: "deployments", APIGroup: "apps", Namespace: object.Namespace, Name: object.Name})
+				return err
+			},
+			bare: "SELECT * FROM %s WHERE final AND resource = 'deployments' AND namespace = '" + quote(object.Namespace) + "' AND (name = '" + quote(object.Name) +
+				"' OR (verb = 'deletecollection' AND name = '')) AND verb IN ('create','update','patch','delete','deletecollection') ORDER BY time DESC, id DESC LIMIT 50",
+		},
+	}, nil
+}
+
+func timed(f func() error) (time.Duration, error) {
+	began := time.Now()
+	err := f()
+	return time.Since(began), err
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// drain reads every row, as someone who wants the answer must.
+func drain(ctx context.Context, db *sql.DB, q string) error {
+	rows, err := db.QueryContext(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	values := make([]any, len(names))
+	for i := range values {
+		values[i] = new(any)
+	}
+	for rows.Next() {
+		if err := rows.Scan(values...); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
