@@ -1,0 +1,91 @@
+package query
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// UsageError is a question that cannot be asked: the web answers 400, the CLI
+// exits with 2. Message is one line that says what to write instead.
+type UsageError struct {
+	Message string
+	Suggest string // the nearest valid word, "" if none is near
+}
+
+func (e *UsageError) Error() string { return e.Message }
+
+func usagef(format string, args ...any) *UsageError {
+	return &UsageError{Message: fmt.Sprintf(format, args...)}
+}
+
+// FilterError is a filter that does not parse, has an unknown column or a wrong
+// type, or asks what cannot be asked. It is a usage error.
+type FilterError struct {
+	Text    string // the filter
+	Line    int    // from 1
+	Column  int    // from 1, in code points
+	Message string
+	Suggest string // the nearest valid word, "" if none is near
+}
+
+// Error is one line: what is wrong, where, and what to write instead.
+func (e *FilterError) Error() string {
+	where := "column " + strconv.Itoa(e.Column)
+	if strings.Contains(e.Text, "\n") {
+		where = "line " + strconv.Itoa(e.Line) + ", " + where
+	}
+	s := "filter, " + where + ": " + e.Message
+	if e.Suggest != "" {
+		s += "; did you mean " + e.Suggest + "?"
+	}
+	return s
+}
+
+// caretWidth is how much of a long line [FilterError.Caret] shows, in code points.
+const caretWidth = 100
+
+// Caret shows the line of the filter and, below it, a caret under the column.
+// Tabs and control characters are shown as spaces, so that the caret stands
+// where it should and a terminal is safe.
+func (e *FilterError) Caret() string {
+	lines := strings.Split(e.Text, "\n")
+	if e.Line < 1 || e.Line > len(lines) {
+		return ""
+	}
+	line := []rune(printable(lines[e.Line-1]))
+	at := min(max(e.Column-1, 0), len(line))
+	if at > caretWidth-20 {
+		cut := at - (caretWidth - 20)
+		line = append([]rune("..."), line[cut+3:]...)
+		at -= cut
+	}
+	if len(line) > caretWidth {
+		line = append(line[:caretWidth-3:caretWidth-3], []rune("...")...)
+	}
+	return string(line) + "\n" + strings.Repeat(" ", at) + "^"
+}
+
+// printable replaces what would move the cursor by a space, code point for code point.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || !strconv.IsGraphic(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// quoteShort quotes hostile or long text for an error message.
+func quoteShort(s string) string {
+	const most = 60
+	if len(s) > most {
+		cut := most
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut] + "..."
+	}
+	return strconv.Quote(s)
+}
