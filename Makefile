@@ -54,3 +54,9 @@ vulncheck: ## known vulnerabilities in what we depend on (needs the Go vulnerabi
 
 clean:
 	rm -rf bin
+
+E2E_BIN ?= $(HOME)/.cache/ktrail-e2e
+.PHONY: e2e
+e2e: build ## against a real etcd and kube-apiserver, built from source (minutes when nothing is cached)
+	./e2e/build.sh $(E2E_BIN)
+	cd e2e && KTRAIL_E2E_BIN=$(E2E_BIN) KTRAIL_E2E_KTRAIL=$(CURDIR)/bin/ktrail go test -count=1 -timeout 15m -v ./...
