@@ -1,0 +1,88 @@
+package audit
+
+// parseTime reads an RFC 3339 time with any fraction and offset, as strictly as
+// time.Time.UnmarshalText does: upper case, a point before the fraction, offsets
+// below 24 hours. What is finer than a microsecond is dropped. The year 1's first
+// moment, the zero time.Time, is 0.
+func parseTime(s string) (Time, bool) {
+	// 2026-11-22T19:44:31.014243Z
+	if len(s) < len("2006-01-02T15:04:05Z") ||
+		s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' {
+		return 0, false
+	}
+	year := two(s, 0)*100 + two(s, 2)
+	month, day := two(s, 5), two(s, 8)
+	hour, minute, second := two(s, 11), two(s, 14), two(s, 17)
+	if two(s, 0)|two(s, 2)|month|day|hour|minute|second < 0 ||
+		month < 1 || month > 12 || day < 1 || day > daysIn(year, month) ||
+		hour > 23 || minute > 59 || second > 59 {
+		return 0, false
+	}
+	s = s[19:]
+	micros := int64(0)
+	if s[0] == '.' {
+		k := 1
+		for unit := int64(100_000); k < len(s) && s[k]-'0' <= 9; k++ {
+			micros += int64(s[k]-'0') * unit
+			unit /= 10
+		}
+		if k == 1 || k == len(s) {
+			return 0, false
+		}
+		s = s[k:]
+	}
+	secs := days(year, month, day)*86400 + int64(hour*3600+minute*60+second)
+	if s != "Z" {
+		if len(s) != len("+00:00") || s[0] != '+' && s[0] != '-' || s[3] != ':' {
+			return 0, false
+		}
+		h, m := two(s, 1), two(s, 4)
+		if h|m < 0 || h > 23 || m > 59 {
+			return 0, false
+		}
+		offset := int64(h*3600 + m*60)
+		if s[0] == '-' {
+			offset = -offset
+		}
+		secs -= offset
+	}
+	const yearOne = -62_135_596_800 // 0001-01-01T00:00:00Z
+	if secs == yearOne && micros == 0 {
+		return 0, true
+	}
+	return Time(secs*1_000_000 + micros), true
+}
+
+// two is the number in the two digits at k, or negative.
+func two(s string, k int) int {
+	a, b := s[k]-'0', s[k+1]-'0'
+	if a > 9 || b > 9 {
+		return -1
+	}
+	return int(a)*10 + int(b)
+}
+
+func daysIn(year, month int) int {
+	switch {
+	case month == 2 && year%4 == 0 && (year%100 != 0 || year%400 == 0):
+		return 29
+	case month == 2:
+		return 28
+	case month == 4 || month == 6 || month == 9 || month == 11:
+		return 30
+	}
+	return 31
+}
+
+// days counts from 1970-01-01. It takes years as beginning in March, so that a
+// leap day is a year's last, in eras of 400 years (146,097 days).
+func days(year, month, day int) int64 {
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	year += 400 // no era is negative
+	era, y := year/400, year%400
+	inYear := (153*(month-3)+2)/5 + day - 1
+	return int64(era*146097 + y*365 + y/4 - y/100 + inYear - 719468 - 146097)
+}
