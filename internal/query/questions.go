@@ -34,6 +34,9 @@ type SearchQuestion struct {
 	Cursor    string `json:"cursor,omitempty"`
 	Ascending bool   `json:"ascending,omitempty"`
 	NoRaw     bool   `json:"no_raw,omitempty"`
+	// AfterID is where Follow begins, the ID of the last event already seen;
+	// 0 follows what is committed from now on. Search ignores it.
+	AfterID int64 `json:"after_id,omitempty"`
 }
 
 // SearchAnswer closes a search. Next is "" when there is nothing more.
