@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// The exit statuses. Scripts depend on them.
+const (
+	exitOK          = 0
+	exitNothing     = 1   // nothing found, where that was the question
+	exitUsage       = 2   // the command line, or a filter in it, is wrong
+	exitUnavailable = 3   // no server, no store, no space, a failed read or write
+	exitDamaged     = 4   // answered, but stored data is damaged
+	exitSignal      = 128 // plus the signal's number
+)
+
+// usageError is a command line that cannot be run as it stands.
+type usageError struct {
+	msg  string
+	next string // what to do, "" if msg says it
+}
+
+func (e *usageError) Error() string { return e.msg }
+
+func usagef(format string, args ...any) error {
+	return &usageError{msg: fmt.Sprintf(format, args...)}
+}
+
+// nothingError is an answer that has nothing in it.
+type nothingError struct{ msg string }
+
+func (e *nothingError) Error() string { return e.msg }
+
+// damagedError is an answer that may lack events because stored data is damaged.
+// The warnings have been printed already.
+type damagedError struct{ warnings []string }
+
+func (e *damagedError) Error() string { return "stored data is damaged" }
+
+// signalError is a request to end.
+type signalError struct{ sig syscall.Signal }
+
+func (e *signalError) Error() string { return e.sig.String() }
+
+// exits maps errors to exit statuses, the first that fits. What fits none is
+// exitUnavailable.
+var exits = []struct {
+	status int
+	quiet  bool // nothing more to say
+	fits   func(error) bool
+}{
+	{exitOK, true, func(err error) bool { return err == nil }},
+	{exitSignal + int(syscall.SIGPIPE), true, func(err error) bool { return errors.Is(err, syscall.EPIPE) }},
+	{exitNothing, false, is[*nothingError]},
+	{exitDamaged, true, is[*damagedError]},
+	{exitDamaged, false, isDamage},
+	{exitUsage, false, is[*usageError]},
+	{exitUsage, false, isBadQuestion},
+}
+
+func is[E error](err error) bool {
+	var e E
+	return errors.As(err, &e)
+}
+
+// report prints err as one line and returns its exit status.
+func report(ctx context.Context, c *cmdline, name string, err error) int {
+	var sig *signalError
+	if err != nil && errors.As(context.Cause(ctx), &sig) && (errors.Is(err, context.Canceled) || errors.As(err, &sig)) {
+		return exitSignal + int(sig.sig)
+	}
+	for _, e := range exits {
+		if !e.fits(err) {
+			continue
+		}
+		if !e.quiet {
+			c.say(name, err)
+		}
+		return e.status
+	}
+	c.say(name, err)
+	return exitUnavailable
+}
+
+// say prints one error. A filter's caret under its column keeps its lines.
+func (c *cmdline) say(name string, err error) {
+	c.hint("%s: %s", name, cleanLines(err.Error()))
+	if u := (*usageError)(nil); errors.As(err, &u) && u.next != "" {
+		c.hint("%s", u.next)
+	}
+}
+
+// flagError makes pflag's errors usage errors and suggests the nearest flag.
+func flagError(cmd *cobra.Command, err error) error {
+	var missing *pflag.NotExistError
+	if !errors.As(err, &missing) {
+		return &usageError{msg: err.Error()}
+	}
+	if missing.GetSpecifiedShortnames() != "" {
+		return &usageError{msg: err.Error(), next: cmd.CommandPath() + " --help lists the flags"}
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return unknown("flag", "--"+missing.GetSpecifiedName(), names, cmd.CommandPath()+" --help lists the flags")
+}
+
+// unknown says that there is no such kind of thing and names the nearest, or
+// else where to look.
+func unknown(kind, got string, have []string, otherwise string) error {
+	msg := fmt.Sprintf("unknown %s %q", kind, got)
+	if near := nearest(got, have); near != "" {
+		return usagef("%s: did you mean %s?", msg, near)
+	}
+	return usagef("%s: %s", msg, otherwise)
+}
+
+// nearest is the one of have that is fewest edits from got, "" if none is near.
+func nearest(got string, have []string) string {
+	best, least := "", len([]rune(got))/3+2
+	for _, h := range have {
+		if d := edits(got, h); d < least {
+			best, least = h, d
+		}
+	}
+	return best
+}
+
+// edits is the optimal string alignment distance: insertions, deletions,
+// replacements and swaps of neighbours.
+func edits(a, b string) int {
+	x, y := []rune(a), []rune(b)
+	before, last, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(x); i++ {
+		row[0] = i
+		for j := 1; j <= len(y); j++ {
+			cost := 1
+			if x[i-1] == y[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(y)]
+}

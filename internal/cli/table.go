@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"bytes"
+	"io"
+	"strings"
+)
+
+// column is one column of a table.
+type column struct {
+	title string
+	// usual is the width where the rows are not known yet: a followed log.
+	usual int
+	// least is how narrow it may become on a terminal before another gives way.
+	least int
+	// middle cuts long values in the middle instead of at the end.
+	middle bool
+	right  bool
+	// spare gives its room away first, and is left out if nothing else helps.
+	spare bool
+}
+
+// tableLook is how many rows a table looks at before it settles its widths.
+const tableLook = 500
+
+// table prints rows in aligned columns. It looks at the first rows to settle
+// the widths and streams the rest, so its memory is flat. On a terminal it fits
+// the width; elsewhere it cuts nothing.
+type table struct {
+	w       io.Writer
+	width   int // 0: not a terminal, do not fit
+	header  bool
+	paint   painter
+	columns []column
+	live    bool // rows come as they happen: settle by the usual widths, hold none
+	// shade picks the colour of a row's cell, if any.
+	shade func(row []string, col int) color
+
+	held   [][]string
+	widths []int // settled, 0 for a column left out
+	line   bytes.Buffer
+}
+
+// add prints or holds one row of as many clean cells as there are columns.
+func (t *table) add(row []string) error {
+	if t.widths != nil {
+		return t.print(row, false)
+	}
+	t.held = append(t.held, row)
+	if len(t.held) < tableLook && !t.live {
+		return nil
+	}
+	return t.flush()
+}
+
+// flush settles the widths by what is held and prints it.
+func (t *table) flush() error {
+	if t.widths == nil {
+		if len(t.held) == 0 {
+			return nil
+		}
+		t.settle()
+		if t.header {
+			titles := make([]string, len(t.columns))
+			for i, c := range t.columns {
+				titles[i] = c.title
+			}
+			if err := t.print(titles, true); err != nil {
+				return err
+			}
+		}
+	}
+	for _, row := range t.held {
+		if err := t.print(row, false); err != nil {
+			return err
+		}
+	}
+	t.held = nil
+	return nil
+}
+
+const tableGap = 2
+
+func (t *table) settle() {
+	t.widths = make([]int, len(t.columns))
+	used := make([]bool, len(t.columns))
+	for i, c := range t.columns {
+		t.widths[i] = textWidth(c.title)
+		if t.live {
+			t.widths[i] = max(t.widths[i], c.usual)
+			used[i] = true
+			continue
+		}
+		for _, row := range t.held {
+			t.widths[i] = max(t.widths[i], textWidth(row[i]))
+			used[i] = used[i] || row[i] != ""
+		}
+	}
+	if t.width == 0 {
+		return
+	}
+	over := func() int {
+		sum := -tableGap
+		for _, w := range t.widths {
+			if w > 0 {
+				sum += w + tableGap
+			}
+		}
+		return sum - t.width
+	}
+	// What is empty everywhere need not take room that others lack.
+	for i, c := range t.columns {
+		if c.spare && !used[i] && over() > 0 {
+			t.widths[i] = 0
+		}
+	}
+	shrink := func(spare bool) {
+		for n := over(); n > 0; n = over() {
+			widest := -1
+			for i, c := range t.columns {
+				if c.least == 0 || c.spare != spare || t.widths[i] <= c.least {
+					continue
+				}
+				if widest < 0 || t.widths[i] > t.widths[widest] {
+					widest = i
+				}
+			}
+			if widest < 0 {
+				return
+			}
+			t.widths[widest]--
+		}
+	}
+	shrink(true)
+	shrink(false)
+	for i := len(t.columns) - 1; i > 0 && over() > 0; i-- {
+		if t.columns[i].spare {
+			t.widths[i] = 0
+		}
+	}
+	// Room that leaving columns out has freed goes back to those that were cut.
+	for free := -over(); free > 0; free-- {
+		grow := -1
+		for i := range t.columns {
+			if t.widths[i] == 0 {
+				continue
+			}
+			want := textWidth(t.columns[i].title)
+			for _, row := range t.held {
+				want = max(want, textWidth(row[i]))
+			}
+			if t.widths[i] < want && (grow < 0 || t.widths[i] < t.widths[grow]) {
+				grow = i
+			}
+		}
+		if grow < 0 {
+			return
+		}
+		t.widths[grow]++
+	}
+}
+
+func (t *table) print(row []string, head bool) error {
+	t.line.Reset()
+	pad := 0
+	for i, cell := range row {
+		w := t.widths[i]
+		if w == 0 {
+			continue
+		}
+		if t.width > 0 {
+			if t.columns[i].middle && !head {
+				cell = cutMiddle(cell, w)
+			} else {
+				cell = cut(cell, w)
+			}
+		}
+		t.line.WriteString(strings.Repeat(" ", pad))
+		room := max(0, w-textWidth(cell))
+		if t.columns[i].right {
+			t.line.WriteString(strings.Repeat(" ", room))
+			room = 0
+		}
+		shade := plain
+		switch {
+		case head:
+			shade = bold
+		case t.shade != nil:
+			shade = t.shade(row, i)
+		}
+		t.line.WriteString(t.paint.paint(shade, cell))
+		pad = room + tableGap
+	}
+	t.line.WriteByte('\n')
+	_, err := t.w.Write(t.line.Bytes())
+	return err
+}
+
+// color is an SGR parameter; "" is none.
+type color string
+
+const (
+	plain  color = ""
+	bold   color = "1"
+	dim    color = "2"
+	red    color = "31"
+	green  color = "32"
+	yellow color = "33"
+	cyan   color = "36"
+)
+
+// painter colours text, or leaves it alone.
+type painter bool
+
+func (p painter) paint(c color, s string) string {
+	if !p || c == plain || s == "" {
+		return s
+	}
+	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
+}
