@@ -36,6 +36,8 @@ type FS interface {
 	// ReadDir lists a directory, sorted by name.
 	ReadDir(name string) ([]fs.DirEntry, error)
 	Stat(name string) (fs.FileInfo, error)
+	// Lock takes the advisory lock of name at once or returns [ErrLocked]; see [Lock].
+	Lock(name string, exclusive bool) (io.Closer, error)
 	// Free tells the bytes that may still be written on name's volume, and its size.
 	Free(name string) (free, total int64, err error)
 }

@@ -5,6 +5,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,7 @@ import (
 // one holds the lock.
 var ErrLocked = errors.New("locked by another process")
 
-// FileLock is an advisory lock on a file. It ends with Unlock or with the process.
+// FileLock is an advisory lock on a file. It ends with Close or with the process.
 type FileLock struct{ f *os.File }
 
 // Lock takes the lock of name at once or returns [ErrLocked]. An exclusive lock
@@ -54,5 +55,14 @@ func lock(name string, flags, how int) (*FileLock, error) {
 	return &FileLock{f}, nil
 }
 
-// Unlock gives the lock back.
-func (l *FileLock) Unlock() error { return l.f.Close() }
+// Close gives the lock back.
+func (l *FileLock) Close() error { return l.f.Close() }
+
+// Lock implements [FS].
+func (OS) Lock(name string, exclusive bool) (io.Closer, error) {
+	l, err := Lock(name, exclusive)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
