@@ -31,6 +31,11 @@ var house = map[string]room{
 		uses: []string{"internal/cli"},
 		why:  "main only hands over to internal/cli, so that tests can run the whole program in process",
 	},
+	"bench": {
+		uses: []string{"internal/query", "internal/store", "internal/sample", "audit"},
+		libs: []string{"github.com/duckdb/duckdb-go", "github.com/klauspost/compress"},
+		why:  "the benchmark asks as users do: through the built program and the store's questions",
+	},
 	"internal/cli": {
 		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "audit"},
 		libs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sys", "sigs.k8s.io/yaml"},

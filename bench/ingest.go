@@ -46,7 +46,7 @@ func benchIngest(ctx context.Context, o options, t *table, log, data string) err
 
 // benchDisk compacts to the end and weighs the segments.
 func benchDisk(ctx context.Context, t *table, log, data string) error {
-	s, err := store.Open(ctx, store.Options{Dir: data})
+	s, err := store.Open(ctx, store.Options{Dir: data, Logger: quiet()})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -169,6 +170,9 @@ func account(c *exec.Cmd) (usage, error) {
 		peakRSS: ru.Maxrss * 1024,
 	}, nil
 }
+
+// quiet is for parts that want a logger where only figures are wanted.
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func cpuModel() string {
 	text, err := os.ReadFile("/proc/cpuinfo")

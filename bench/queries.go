@@ -29,7 +29,7 @@ type question struct {
 // benchQueries asks each question through ktrail and as bare SQL over the same
 // segments, in turn, and compares the medians.
 func benchQueries(ctx context.Context, t *table, data string) error {
-	s, err := store.Open(ctx, store.Options{Dir: data, ReadOnly: true})
+	s, err := store.Open(ctx, store.Options{Dir: data, ReadOnly: true, Logger: quiet()})
 	if err != nil {
 		return err
 	}
