@@ -67,11 +67,13 @@ func (e *ListError) Unwrap() []error {
 // It returns how many it added. A bad item does not keep out the others, and of a
 // document that is cut off all complete items are added; the error is then a *[ListError].
 func (b *Batch) AddList(doc []byte) (added int, err error) {
-	doc = bytes.TrimPrefix(doc, []byte("\xef\xbb\xbf"))
 	scan := arena{size: len(doc) + pad}
 	l := list{src: scan.line(doc), n: len(doc), doc: doc, batch: b}
-	i := l.space(0)
-	switch {
+	i := 0
+	if bytes.HasPrefix(doc, []byte("\xef\xbb\xbf")) { // a byte order mark
+		i = 3
+	}
+	switch i = l.space(i); {
 	case i == l.n:
 		l.fail(0, "the document is empty")
 	case l.at(i) == '[':

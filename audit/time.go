@@ -1,10 +1,27 @@
 package audit
 
-// parseTime reads an RFC 3339 time with any fraction and offset, as strictly as
-// time.Time.UnmarshalText does: upper case, a point before the fraction, offsets
-// below 24 hours. What is finer than a microsecond is dropped. The year 1's first
-// moment, the zero time.Time, is 0.
+import "time"
+
+// parseTime reads an RFC 3339 time with any fraction and offset. It takes what
+// time.Time.UnmarshalText takes, which is a little more than RFC 3339 (a comma
+// before the fraction). What is finer than a microsecond is dropped. The zero
+// time.Time, the first moment of the year 1, is 0.
 func parseTime(s string) (Time, bool) {
+	if t, ok := parseUsual(s); ok {
+		return t, true
+	}
+	var t time.Time
+	if t.UnmarshalText([]byte(s)) != nil {
+		return 0, false
+	}
+	if t.IsZero() {
+		return 0, true
+	}
+	return TimeOf(t), true
+}
+
+// parseUsual is parseTime for all that is strictly RFC 3339, which is much faster.
+func parseUsual(s string) (Time, bool) {
 	// 2026-11-22T19:44:31.014243Z
 	if len(s) < len("2006-01-02T15:04:05Z") ||
 		s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' {
