@@ -2,11 +2,27 @@ package query
 
 import (
 	"context"
+	"strconv"
+	"sync"
 
 	"github.com/ktrail/ktrail/audit"
 )
 
-// Engine answers [Questions] from a [Source].
+// The limits of questions. Beyond them is a [*UsageError].
+const (
+	maxBuckets     = 2000
+	defaultBuckets = 60
+	maxRows        = 10_000
+	defaultTop     = 10
+	maxBy          = 8
+	defaultChanges = 50
+	maxChanges     = 1000
+	defaultActor   = 20
+	askAtOnce      = 4 // primitive questions that one question asks side by side
+)
+
+// Engine answers [Questions] from a [Source]. It keeps no state and may be used
+// from many goroutines.
 type Engine struct{ src Source }
 
 var _ Questions = (*Engine)(nil)
@@ -14,35 +30,276 @@ var _ Questions = (*Engine)(nil)
 // NewEngine returns an Engine over src.
 func NewEngine(src Source) *Engine { return &Engine{src: src} }
 
-// Search implements [Questions].
+// scoped checks a scope and parses its filter, with final added where it belongs.
+func scoped(s Scope) (*Filter, error) {
+	if err := s.Range.validate(); err != nil {
+		return nil, err
+	}
+	f, err := Parse(s.Filter)
+	if err != nil {
+		return nil, err
+	}
+	return WithFinal(f), nil
+}
+
+// limit checks a number of rows: 0 is standard, most the largest.
+func limit(n, standard, most int) (int, error) {
+	switch {
+	case n == 0:
+		return standard, nil
+	case n < 0 || n > most:
+		return 0, usagef("limit %d is not between 1 and %d", n, most)
+	}
+	return n, nil
+}
+
+// Search implements [Questions]. Next is set if there is at least one event more
+// than Limit; the events of all pages together are those of one search.
 func (g *Engine) Search(ctx context.Context, q SearchQuestion, yield func(*audit.Event) error) (SearchAnswer, error) {
-	return SearchAnswer{}, nil
+	f, err := scoped(q.Scope)
+	if err != nil {
+		return SearchAnswer{}, err
+	}
+	if q.Limit < 0 {
+		return SearchAnswer{}, usagef("limit %d is negative", q.Limit)
+	}
+	after, err := parseCursor(q.Cursor, q.Ascending)
+	if err != nil {
+		return SearchAnswer{}, err
+	}
+	r := SearchRequest{Filter: f, Range: q.Range, Ascending: q.Ascending, After: after, NoRaw: q.NoRaw}
+	if q.Limit > 0 {
+		r.Limit = q.Limit + 1 // one more tells whether there is a next page
+	}
+	answer := SearchAnswer{Filter: f.String()}
+	var last Position
+	n := 0
+	answer.Warnings, err = g.src.Search(ctx, r, func(e *audit.Event) error {
+		if q.Limit > 0 && n == q.Limit {
+			answer.Next = formatCursor(last, q.Ascending)
+			return nil
+		}
+		n++
+		last = Position{Time: e.Time, ID: e.ID}
+		return yield(e)
+	})
+	return answer, err
 }
 
-// Follow implements [Questions].
+// Follow implements [Questions]: events above AfterID, or those committed from
+// now on, in the order of commits, until ctx is done. An upper end of the range
+// is ignored, for what comes cannot be known.
 func (g *Engine) Follow(ctx context.Context, q SearchQuestion, yield func(*audit.Event) error) error {
-	return nil
-}
-
-// Histogram implements [Questions].
-func (g *Engine) Histogram(ctx context.Context, q HistogramQuestion) (HistogramAnswer, error) {
-	return HistogramAnswer{}, nil
+	f, err := scoped(q.Scope)
+	if err != nil {
+		return err
+	}
+	after := q.AfterID
+	if after < 0 {
+		return usagef("after_id %d is negative", after)
+	}
+	if after == 0 {
+		b, err := g.src.Bounds(ctx)
+		if err != nil {
+			return err
+		}
+		after = b.LastID
+	}
+	return g.src.Follow(ctx, FollowRequest{Filter: f, AfterID: after}, func(e *audit.Event) error {
+		if e.Time < q.Range.From {
+			return nil
+		}
+		if q.NoRaw {
+			e.Raw = ""
+		}
+		return yield(e)
+	})
 }
 
 // Top implements [Questions].
-func (g *Engine) Top(ctx context.Context, q TopQuestion) (TopAnswer, error) { return TopAnswer{}, nil }
-
-// History implements [Questions].
-func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer, error) {
-	return HistoryAnswer{}, nil
+func (g *Engine) Top(ctx context.Context, q TopQuestion) (TopAnswer, error) {
+	f, err := scoped(q.Scope)
+	if err != nil {
+		return TopAnswer{}, err
+	}
+	if len(q.By) == 0 || len(q.By) > maxBy {
+		return TopAnswer{}, usagef("top needs 1 to %d columns to count by, such as user or verb", maxBy)
+	}
+	for i, name := range q.By {
+		c, err := LookupColumn(name)
+		if err != nil {
+			return TopAnswer{}, err
+		}
+		if !c.Filterable {
+			return TopAnswer{}, usagef("%s cannot be counted by", name)
+		}
+		for _, before := range q.By[:i] {
+			if before == name {
+				return TopAnswer{}, usagef("column %s is given twice", name)
+			}
+		}
+	}
+	n, err := limit(q.Limit, defaultTop, maxRows)
+	if err != nil {
+		return TopAnswer{}, err
+	}
+	var rows, total []GroupRow
+	warnings, err := g.groups(ctx,
+		groupTask{GroupRequest{Filter: f, Range: q.Range, By: q.By, Limit: n}, &rows},
+		groupTask{GroupRequest{Filter: f, Range: q.Range}, &total})
+	if err != nil {
+		return TopAnswer{}, err
+	}
+	answer := TopAnswer{Filter: f.String(), By: q.By, Rows: notNil(rows), Warnings: warnings}
+	if len(total) > 0 {
+		answer.Total = total[0].Count
+	}
+	return answer, nil
 }
 
 // Actor implements [Questions].
 func (g *Engine) Actor(ctx context.Context, q ActorQuestion) (ActorAnswer, error) {
-	return ActorAnswer{}, nil
+	if q.User == "" {
+		return ActorAnswer{}, usagef("name a user, such as alice@example.com")
+	}
+	scope, err := scoped(q.Scope)
+	if err != nil {
+		return ActorAnswer{}, err
+	}
+	n, err := limit(q.Limit, defaultActor, maxRows)
+	if err != nil {
+		return ActorAnswer{}, err
+	}
+	both := func(parts ...string) *Filter {
+		fs := make([]*Filter, 0, len(parts)+1)
+		for _, p := range parts {
+			var f *Filter
+			if f, err = Parse(p); err != nil {
+				return nil
+			}
+			fs = append(fs, f)
+		}
+		return And(append(fs, scope)...)
+	}
+	name := Quote(q.User)
+	by := both("user == " + name)
+	failed := both("user == "+name, "code >= 400")
+	acting := both("user == "+name, `as_user != ""`)
+	credentials := both("user == "+name, `credential_id != ""`)
+	of := both("as_user == " + name)
+	if err != nil {
+		return ActorAnswer{}, err
+	}
+	a := ActorAnswer{Filter: by.String(), User: q.User}
+	ask := func(f *Filter, rows *[]GroupRow, columns ...string) groupTask {
+		return groupTask{GroupRequest{Filter: f, Range: q.Range, By: columns, Limit: n}, rows}
+	}
+	var total []GroupRow
+	a.Warnings, err = g.groups(ctx,
+		ask(by, &total),
+		ask(by, &a.Addresses, "source_ips"),
+		ask(by, &a.Agents, "agent"),
+		ask(credentials, &a.Credentials, "credential_id"),
+		ask(by, &a.Verbs, "api_group", "resource", "subresource", "verb"),
+		ask(failed, &a.Failures, "code", "reason", "verb", "resource"),
+		ask(acting, &a.ActedAs, "as_user"),
+		ask(of, &a.ImpersonatedBy, "user"))
+	if err != nil {
+		return ActorAnswer{}, err
+	}
+	if len(total) > 0 {
+		t := total[0]
+		a.Requests, a.Failed, a.First, a.Last = t.Count, t.Failed, t.First, t.Last
+	}
+	for _, rows := range []*[]GroupRow{&a.Addresses, &a.Agents, &a.Credentials, &a.Verbs, &a.Failures, &a.ActedAs, &a.ImpersonatedBy} {
+		*rows = notNil(*rows)
+	}
+	return a, nil
+}
+
+// notNil makes an empty list encode as [].
+func notNil(rows []GroupRow) []GroupRow {
+	if rows == nil {
+		return []GroupRow{}
+	}
+	return rows
+}
+
+type groupTask struct {
+	request GroupRequest
+	rows    *[]GroupRow
+}
+
+// groups asks a few Groups side by side. The first error ends them all. A
+// warning that several give is told once.
+func (g *Engine) groups(ctx context.Context, tasks ...groupTask) (Warnings, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var (
+		wait     sync.WaitGroup
+		slots    = make(chan struct{}, askAtOnce)
+		warnings = make([]Warnings, len(tasks))
+		mu       sync.Mutex
+		first    error
+	)
+	for i, t := range tasks {
+		wait.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			rows, w, err := g.src.Group(ctx, t.request)
+			if err != nil {
+				mu.Lock()
+				if first == nil {
+					first = err
+				}
+				mu.Unlock()
+				cancel(err)
+				return
+			}
+			*t.rows, warnings[i] = rows, w
+		})
+	}
+	wait.Wait()
+	return joinWarnings(warnings...), first
+}
+
+func joinWarnings(all ...Warnings) Warnings {
+	var out Warnings
+	seen := map[string]bool{}
+	for _, ws := range all {
+		for _, w := range ws {
+			if !seen[w] {
+				seen[w] = true
+				out = append(out, w)
+			}
+		}
+	}
+	return out
 }
 
 // SQL implements [Questions].
 func (g *Engine) SQL(ctx context.Context, sql string, yield func(SQLRow) error) (Warnings, error) {
 	return g.src.SQL(ctx, sql, yield)
+}
+
+// Quote writes s as a CEL string. Whatever is in s, it stays one string.
+func Quote(s string) string {
+	const digits = "0123456789abcdef"
+	b := make([]byte, 0, len(s)+2)
+	b = append(b, '"')
+	for _, r := range s { // invalid UTF-8 becomes U+FFFD
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r == '\n':
+			b = append(b, `\n`...)
+		case r == '\t':
+			b = append(b, `\t`...)
+		case r < 0x10000 && !strconv.IsPrint(r):
+			b = append(b, '\\', 'u', digits[r>>12], digits[r>>8&15], digits[r>>4&15], digits[r&15])
+		default:
+			b = append(b, string(r)...)
+		}
+	}
+	return string(append(b, '"'))
 }
