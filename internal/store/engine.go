@@ -190,7 +190,7 @@ func (e *engine) run(ctx context.Context, sql string, args []string, fn func(*ch
 	}
 	defer duckdb.DestroyPrepare(&stmt)
 	if n := int(duckdb.NParams(stmt)); n != len(args) {
-		return &sqlError{msg: "parameters are not supported; write the values"}
+		return sqlMistake("parameters are not supported; write the values")
 	}
 	for i, a := range args {
 		if duckdb.BindVarcharLength(stmt, duckdb.IdxT(i+1), a, duckdb.IdxT(len(a))) == duckdb.StateError {
@@ -235,9 +235,9 @@ func prepareSelect(conn duckdb.Connection, sql string) (duckdb.PreparedStatement
 		if msg := duckdb.ExtractStatementsError(stmts); msg != "" {
 			return stmt, newEngineError(duckdb.ErrorTypeParser, msg)
 		}
-		return stmt, &sqlError{msg: "there is no statement; write a SELECT over the view events"}
+		return stmt, sqlMistake("there is no statement; write a SELECT over the view events")
 	case n > 1:
-		return stmt, &sqlError{msg: "only one statement at a time"}
+		return stmt, sqlMistake("only one statement at a time")
 	}
 	if duckdb.PrepareExtractedStatement(conn, stmts, 0, &stmt) == duckdb.StateError {
 		err := newEngineError(duckdb.ErrorTypeBinder, duckdb.PrepareError(stmt))
@@ -246,7 +246,7 @@ func prepareSelect(conn duckdb.Connection, sql string) (duckdb.PreparedStatement
 	}
 	if duckdb.PreparedStatementType(stmt) != duckdb.StatementTypeSelect {
 		duckdb.DestroyPrepare(&stmt)
-		return stmt, &sqlError{msg: "only SELECT is allowed: the store is read-only here"}
+		return stmt, sqlMistake("only SELECT is allowed: the store is read-only here")
 	}
 	return stmt, nil
 }
@@ -289,7 +289,7 @@ func newEngineError(kind duckdb.ErrorType, msg string) error {
 	msg = oneLine(msg)
 	switch kind {
 	case duckdb.ErrorTypeOutOfMemory:
-		return errMemory
+		return errMemory()
 	case duckdb.ErrorTypeErrorIO, duckdb.ErrorTypeHTTP, duckdb.ErrorTypeSerialization, duckdb.ErrorTypeInternal,
 		duckdb.ErrorTypeFatal, duckdb.ErrorTypeInvalid, duckdb.ErrorTypeMissingExtension:
 		return &readError{msg: msg}
@@ -297,15 +297,15 @@ func newEngineError(kind duckdb.ErrorType, msg string) error {
 		// What the Parquet reader says of bytes that it cannot decode.
 		return &readError{msg: msg}
 	case duckdb.ErrorTypePermission:
-		return &sqlError{msg: "only the view events can be read: " + msg}
+		return sqlMistake("only the view events can be read: " + msg)
 	}
 	if strings.HasPrefix(msg, "Out of Memory") {
-		return errMemory
+		return errMemory()
 	}
 	if strings.HasPrefix(msg, "IO Error") || strings.HasPrefix(msg, "Invalid Input Error") || strings.HasPrefix(msg, "Serialization Error") {
 		return &readError{msg: msg}
 	}
-	return &sqlError{msg: msg}
+	return sqlMistake(msg)
 }
 
 func defaultThreads() int { return min(runtime.GOMAXPROCS(0), 8) }

@@ -101,6 +101,14 @@ func (c *chunk) text(col, row int) string { return c.cols[col].text(row) }
 // integer reads a BIGINT or a timestamp's microseconds.
 func (c *chunk) integer(col, row int) int64 { return cell[int64](&c.cols[col], row) }
 
+// number reads an INTEGER or a BIGINT.
+func (c *chunk) number(col, row int) int64 {
+	if duckdb.GetTypeId(c.types[col]) == duckdb.TypeInteger {
+		return int64(c.int32(col, row))
+	}
+	return c.integer(col, row)
+}
+
 // texts appends the members of a list of strings to to.
 func (c *chunk) texts(col, row int, to []string) []string {
 	v := &c.cols[col]
@@ -192,7 +200,7 @@ func valueOf(v *vector, t duckdb.LogicalType, row int) (any, error) {
 	case duckdb.TypeMap:
 		return mapping(v, t, row)
 	}
-	return nil, &sqlError{msg: "its type cannot be shown; CAST it AS VARCHAR"}
+	return nil, sqlMistake("its type cannot be shown; CAST it AS VARCHAR")
 }
 
 // wide reads a 128-bit integer.

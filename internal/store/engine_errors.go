@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"strings"
+
+	"github.com/ktrail/ktrail/internal/query"
 )
 
 // ErrNoEngine means that this build cannot query a store: it was made without cgo.
@@ -45,17 +47,17 @@ func (o engineOptions) withDefaults() engineOptions {
 }
 
 // errMemory is what a query gets that needs more memory than it may use.
-var errMemory = errors.New("the question needs more memory than a query may use; ask for a shorter time (--since, --until), a narrower filter or fewer columns")
+func errMemory() error {
+	return &query.UsageError{Message: "the question needs more memory than a query may use; ask for a shorter time (--since, --until), a narrower filter, fewer columns or a LIMIT"}
+}
 
 // readError is a query's failure to read its files: damage, perhaps.
 type readError struct{ msg string }
 
 func (e *readError) Error() string { return "read segments: " + e.msg }
 
-// sqlError is a mistake in the SQL of a person.
-type sqlError struct{ msg string }
-
-func (e *sqlError) Error() string { return "sql: " + e.msg }
+// sqlMistake is an error that the writer of the SQL can mend.
+func sqlMistake(msg string) error { return &query.UsageError{Message: "sql: " + msg} }
 
 // oneLine makes a message of the engine fit for one line: its first paragraph,
 // then the candidates that it suggests.

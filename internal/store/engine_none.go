@@ -23,6 +23,7 @@ func defaultThreads() int { return 1 }
 type chunk struct{ n int }
 
 func (c *chunk) integer(col, row int) int64               { return 0 }
+func (c *chunk) number(col, row int) int64                { return 0 }
 func (c *chunk) int32(col, row int) int32                 { return 0 }
 func (c *chunk) flag(col, row int) bool                   { return false }
 func (c *chunk) text(col, row int) string                 { return "" }

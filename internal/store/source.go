@@ -1,0 +1,258 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+)
+
+var _ query.Source = (*Store)(nil)
+
+// startEngine makes the store able to answer. The engine may read the segments'
+// directory and nothing else.
+func (s *Store) startEngine() error {
+	dir, err := filepath.Abs(filepath.Join(s.dir, "segments"))
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	s.eng, err = openEngine(engineOptions{Dirs: []string{dir}, MemoryLimit: s.opts.MemoryLimit, Threads: s.opts.Threads})
+	return err
+}
+
+// Bounds says what there is. It reads no segment.
+func (s *Store) Bounds(ctx context.Context) (query.Bounds, error) {
+	sn, err := s.acquire(query.Range{})
+	if err != nil {
+		return query.Bounds{}, err
+	}
+	defer sn.release()
+	var b query.Bounds
+	for i, g := range sn.Segments {
+		if i == 0 || g.MinTime < b.First {
+			b.First = g.MinTime
+		}
+		if i == 0 || g.MaxTime > b.Last {
+			b.Last = g.MaxTime
+		}
+		b.LastID = max(b.LastID, g.MaxID)
+		b.Events += g.Rows
+	}
+	return b, nil
+}
+
+// Group counts events by columns; see query.Source.
+func (s *Store) Group(ctx context.Context, r query.GroupRequest) ([]query.GroupRow, query.Warnings, error) {
+	keys, build, err := groupSQL(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	var rows []query.GroupRow
+	warn, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
+		rows = nil
+		if len(sn.Segments) == 0 {
+			return nil
+		}
+		return s.eng.query(ctx, build(filesSQL(sn.Segments)), func(c *chunk) error {
+			rows = slices.Grow(rows, c.n)
+			for i := range c.n {
+				row := query.GroupRow{Keys: make([]string, len(keys))}
+				for k, t := range keys {
+					row.Keys[k] = keyText(c, t, k, i)
+				}
+				k := len(keys)
+				row.Count, row.Failed = c.integer(k, i), c.integer(k+1, i)
+				if row.Count > 0 { // else NULL
+					row.First, row.Last = audit.Time(c.integer(k+2, i)), audit.Time(c.integer(k+3, i))
+				}
+				rows = append(rows, row)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, warn, err
+	}
+	if len(keys) == 0 && len(rows) == 0 {
+		rows = []query.GroupRow{{Keys: []string{}}}
+	}
+	return rows, warn, nil
+}
+
+// groupSQL gives the types of the keys and the question over a list of files.
+func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, error) {
+	cond, err := where(r.Filter, r.Range)
+	if err != nil {
+		return nil, nil, err
+	}
+	types := make([]query.Type, len(r.By))
+	keys := make([]string, len(r.By))
+	values := make([]string, len(r.By))
+	for i, name := range r.By {
+		col, err := query.LookupColumn(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if name == "raw" {
+			return nil, nil, &query.UsageError{Message: "cannot group by raw; choose another column"}
+		}
+		types[i], keys[i], values[i] = col.Type, "k"+strconv.Itoa(i), quoteName(name)
+		if col.Type == query.Strings {
+			values[i] = "unnest(" + values[i] + ")"
+		}
+	}
+	sums := "count(*) AS n, count(*) FILTER (code >= 400), min(time), max(time) FROM "
+	list := strings.Join(keys, ", ")
+	build := func(files string) string {
+		from := "(SELECT * FROM read_parquet(" + files + ") WHERE " + cond + ")"
+		for i := range keys { // one after the other, so that two lists give all pairs
+			from = "(SELECT *, " + values[i] + " AS " + keys[i] + " FROM " + from + ")"
+		}
+		if len(keys) == 0 {
+			return "SELECT " + sums + from
+		}
+		sql := "SELECT " + list + ", " + sums + from + " GROUP BY " + list + " ORDER BY n DESC, " + list
+		if r.Limit > 0 {
+			sql += " LIMIT " + strconv.Itoa(r.Limit)
+		}
+		return sql
+	}
+	return types, build, nil
+}
+
+// keyText is a group's key for a person: as query.Column's Text, but a number
+// or a time that is zero is a value here.
+func keyText(c *chunk, t query.Type, col, row int) string {
+	switch t {
+	case query.Int:
+		return strconv.FormatInt(c.number(col, row), 10)
+	case query.Bool:
+		return strconv.FormatBool(c.flag(col, row))
+	case query.Time:
+		return audit.Time(c.integer(col, row)).String()
+	default:
+		return strings.Clone(c.text(col, row))
+	}
+}
+
+// Histogram counts events over time; see query.Source.
+func (s *Store) Histogram(ctx context.Context, r query.HistogramRequest) ([]query.Bucket, query.Warnings, error) {
+	if r.Width <= 0 {
+		return nil, nil, &query.UsageError{Message: fmt.Sprintf("histogram: width %d µs; must be above 0", r.Width)}
+	}
+	cond, err := where(r.Filter, r.Range)
+	if err != nil {
+		return nil, nil, err
+	}
+	var buckets []query.Bucket
+	warn, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
+		buckets = nil
+		if len(sn.Segments) == 0 {
+			return nil
+		}
+		width := strconv.FormatInt(r.Width, 10)
+		bucket := "epoch_us(time) // " + width
+		for _, g := range sn.Segments {
+			if g.MinTime < 0 { // before 1970 division must round down, not towards zero
+				bucket = "(epoch_us(time) - ((epoch_us(time) % " + width + ") + " + width + ") % " + width + ") // " + width
+				break
+			}
+		}
+		sql := "SELECT " + bucket + " AS b, count(*), count(*) FILTER (code >= 400) FROM read_parquet(" +
+			filesSQL(sn.Segments) + ") WHERE " + cond + " GROUP BY b ORDER BY b"
+		return s.eng.query(ctx, sql, func(c *chunk) error {
+			for i := range c.n {
+				buckets = append(buckets, query.Bucket{Start: audit.Time(c.integer(0, i) * r.Width), Count: c.integer(1, i), Failed: c.integer(2, i)})
+			}
+			return nil
+		})
+	})
+	return buckets, warn, err
+}
+
+// answer runs fn over the segments of a range. If it fails because a segment
+// cannot be read, the damaged ones are set aside and fn runs once more without
+// them; the warnings say what is missing.
+func (s *Store) answer(ctx context.Context, r query.Range, fn func(*snapshot) error) (query.Warnings, error) {
+	return s.answerFrom(ctx, func() (*snapshot, error) { return s.acquire(r) }, fn)
+}
+
+func (s *Store) answerFrom(ctx context.Context, acquire func() (*snapshot, error), fn func(*snapshot) error) (query.Warnings, error) {
+	for try := 0; ; try++ {
+		sn, err := acquire()
+		if err != nil {
+			return nil, err
+		}
+		warn := warnings(sn.Damage)
+		err = fn(sn)
+		var unreadable *readError
+		if err == nil || try > 0 || !errors.As(err, &unreadable) {
+			sn.release()
+			return warn, err
+		}
+		damaged := s.setAside(ctx, sn.Segments, unreadable)
+		sn.release()
+		if !damaged {
+			return warn, err
+		}
+	}
+}
+
+// setAside checks the segments of a query that failed, first the one that the
+// message names, and reports whether it found damage.
+func (s *Store) setAside(ctx context.Context, segments []*segment, cause *readError) bool {
+	found := false
+	check := func(g *segment) {
+		var d *DamageError
+		if err := s.verify(g); errors.As(err, &d) {
+			found = true
+		} else if err != nil {
+			s.log.WarnContext(ctx, "cannot check segment", "file", g.Rel, "error", err.Error())
+		}
+	}
+	for _, g := range segments {
+		if strings.Contains(cause.msg, g.Path) {
+			check(g)
+		}
+	}
+	if found {
+		return true
+	}
+	for _, g := range segments {
+		if ctx.Err() != nil {
+			return found
+		}
+		check(g)
+	}
+	return found
+}
+
+func warnings(list []Damage) query.Warnings {
+	var w query.Warnings
+	for _, d := range list {
+		w = append(w, d.String())
+	}
+	return w
+}
+
+// filesSQL is the list of the segments' files. They are named one by one:
+// what else lies in the directory is none of the store's.
+func filesSQL(segments []*segment) string {
+	var b strings.Builder
+	b.Grow(len(segments) * 64)
+	b.WriteByte('[')
+	for i, g := range segments {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(quoteText(g.Path))
+	}
+	b.WriteByte(']')
+	return b.String()
+}

@@ -1,0 +1,267 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+)
+
+const (
+	// searchPage is how many rows one query of a search sorts at most.
+	searchPage = 32 << 10
+	// firstWindow is how many rows the first query of a search looks at, about.
+	firstWindow = 32 << 10
+	// lastWindow is how far windows grow: a search that finds little pays for few queries.
+	lastWindow = 1 << 40
+)
+
+// Search calls yield for the matching events in order; see query.Source.
+//
+// It walks through time in windows, each one query of bounded size, so that
+// memory is flat however long the answer is, and the newest hundred events of a
+// large store are found in its newest segments alone. Windows grow while they
+// find little. Raw lines are not carried through the sort: they are read
+// afterwards, one page of a segment at a time, by row number.
+func (s *Store) Search(ctx context.Context, r query.SearchRequest, yield func(*audit.Event) error) (query.Warnings, error) {
+	var warn query.Warnings
+	found, want := 0, int64(firstWindow)
+	var caller error
+	each := func(e *audit.Event) error {
+		found++
+		r.After = query.Position{Time: e.Time, ID: e.ID}
+		if caller = yield(e); caller != nil {
+			return caller
+		}
+		return nil
+	}
+	w, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
+		rd := newRawReader()
+		defer rd.close()
+		for edge, more := edgeOf(r), true; more; {
+			var win window
+			win, more = nextWindow(sn.Segments, edge, want, r.Ascending)
+			limit := searchPage
+			if r.Limit > 0 {
+				limit = min(limit, r.Limit-found)
+			}
+			before := found
+			if err := s.searchWindow(ctx, r, win, limit, rd, each); err != nil {
+				return err
+			}
+			switch n := found - before; {
+			case r.Limit > 0 && found >= r.Limit:
+				return nil
+			case n >= limit: // the window is not exhausted: go on behind the last row
+				edge, more = edgeOf(r), true
+				want = max(want/2, firstWindow)
+				continue
+			case n <= limit/4:
+				want = min(want*4, lastWindow)
+			}
+			edge = win.next
+		}
+		return nil
+	})
+	warn = append(warn, w...)
+	if caller != nil {
+		return warn, caller // as it came
+	}
+	return warn, err
+}
+
+// edgeOf is where a search goes on: the time of the first event that it may find.
+func edgeOf(r query.SearchRequest) *audit.Time {
+	var t audit.Time
+	switch {
+	case r.After != (query.Position{}):
+		t = r.After.Time
+	case r.Ascending && r.Range.From != 0:
+		t = r.Range.From
+	case !r.Ascending && r.Range.To != 0:
+		t = r.Range.To
+	default:
+		return nil
+	}
+	return &t
+}
+
+// window is a part of time, both ends inclusive, and the segments in it.
+type window struct {
+	from, to audit.Time
+	segments []*segment
+	next     *audit.Time // where the next one begins
+}
+
+// nextWindow cuts about want rows off the segments, from edge on (nil is the
+// very beginning) in the direction of the search, taking the events of a
+// segment as spread evenly. more is false if it is the last one.
+func nextWindow(all []*segment, edge *audit.Time, want int64, ascending bool) (w window, more bool) {
+	// Work in a time that grows in the direction of the search.
+	sign := audit.Time(-1)
+	if ascending {
+		sign = 1
+	}
+	type span struct {
+		lo, hi audit.Time
+		g      *segment
+	}
+	var spans []span
+	for _, g := range all {
+		sp := span{g.MinTime, g.MaxTime, g}
+		if !ascending {
+			sp.lo, sp.hi = -g.MaxTime, -g.MinTime
+		}
+		if edge == nil || sp.hi >= sign**edge {
+			spans = append(spans, sp)
+		}
+	}
+	if len(spans) == 0 {
+		return window{}, false
+	}
+	slices.SortFunc(spans, func(a, b span) int { return compareTimes(a.lo, b.lo) })
+	start := spans[0].lo
+	if edge != nil {
+		start = max(start, sign**edge)
+	}
+	// Try the ends of the spans as the end of the window until enough rows are in.
+	last := start
+	for _, sp := range spans {
+		last = max(last, sp.hi)
+	}
+	rows := func(end audit.Time) int64 {
+		var n float64
+		for _, sp := range spans {
+			if sp.lo > end {
+				break
+			}
+			length := float64(sp.hi-sp.lo) + 1
+			n += float64(sp.g.Rows) * (float64(min(sp.hi, end)-max(sp.lo, start)) + 1) / length
+		}
+		return int64(n)
+	}
+	end := last
+	if rows(last) > want+want/2 {
+		lo, hi := start, last // bisect: rows grows with its argument
+		for hi-lo > 1 {
+			mid := lo + (hi-lo)/2
+			if n := rows(mid); n > want {
+				hi = mid
+			} else {
+				lo = mid
+			}
+			if n := rows(hi); n <= want+want/8 {
+				break
+			}
+		}
+		end = hi
+	}
+	for _, sp := range spans {
+		if sp.lo <= end {
+			w.segments = append(w.segments, sp.g)
+		}
+	}
+	w.from, w.to = start, end
+	if !ascending {
+		w.from, w.to = -end, -start
+	}
+	next := sign * (end + 1)
+	w.next = &next
+	return w, end < last
+}
+
+func compareTimes(a, b audit.Time) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// searchWindow yields up to limit events of a window, behind r.After.
+func (s *Store) searchWindow(ctx context.Context, r query.SearchRequest, w window, limit int, rd *rawReader, yield func(*audit.Event) error) error {
+	if len(w.segments) == 0 || limit <= 0 {
+		return nil
+	}
+	more := []string{"time >= " + quoteTime(w.from), "time <= " + quoteTime(w.to)}
+	direction, op := "DESC", "<"
+	if r.Ascending {
+		direction, op = "ASC", ">"
+	}
+	if r.After != (query.Position{}) {
+		// The first half prunes, the second decides.
+		t := quoteTime(r.After.Time)
+		more = append(more, "time "+op+"= "+t, "(time "+op+" "+t+" OR id "+op+" "+quoteInt(r.After.ID)+")")
+	}
+	cond, err := where(r.Filter, r.Range, more...)
+	if err != nil {
+		return err
+	}
+	sql := eventsSQL(w.segments) + " WHERE " + cond +
+		" ORDER BY time " + direction + ", id " + direction + " LIMIT " + strconv.Itoa(limit)
+	return s.scanEvents(ctx, sql, w.segments, r.NoRaw, rd, yield)
+}
+
+// eventsSQL selects events without their raw lines, and where those are.
+func eventsSQL(segments []*segment) string {
+	return "SELECT " + eventColumns + ", file_index, file_row_number FROM read_parquet(" + filesSQL(segments) + ")"
+}
+
+// eventColumns are the columns that scanEvents reads, in its order.
+const eventColumns = `id, "time", received, cluster, "source", audit_id, stage, "level", verb, "user", user_uid, "groups", ` +
+	`as_user, as_groups, source_ips, agent, uri, api_group, api_version, resource, subresource, namespace, "name", object_uid, ` +
+	`code, reason, message, decision, decision_reason, latency_us, credential_id, pod, truncated, final`
+
+// scanEvents runs a query that begins as eventsSQL does. The event and its
+// strings are valid during the call of yield.
+func (s *Store) scanEvents(ctx context.Context, sql string, segments []*segment, noRaw bool, rd *rawReader, yield func(*audit.Event) error) error {
+	var e audit.Event
+	var lists []string // members of the event's lists
+	return s.eng.query(ctx, sql, func(c *chunk) error {
+		for i := range c.n {
+			e = audit.Event{
+				ID: c.integer(0, i), Time: audit.Time(c.integer(1, i)), Received: audit.Time(c.integer(2, i)),
+				Cluster: c.text(3, i), Source: c.text(4, i), AuditID: c.text(5, i), Stage: c.text(6, i), Level: c.text(7, i),
+				Verb: c.text(8, i), User: c.text(9, i), UserUID: c.text(10, i), AsUser: c.text(12, i),
+				Agent: c.text(15, i), URI: c.text(16, i), APIGroup: c.text(17, i), APIVersion: c.text(18, i),
+				Resource: c.text(19, i), Subresource: c.text(20, i), Namespace: c.text(21, i), Name: c.text(22, i), ObjectUID: c.text(23, i),
+				Code: c.int32(24, i), Reason: c.text(25, i), Message: c.text(26, i), Decision: c.text(27, i), DecisionReason: c.text(28, i),
+				LatencyUS: c.integer(29, i), CredentialID: c.text(30, i), Pod: c.text(31, i), Truncated: c.flag(32, i), Final: c.flag(33, i),
+			}
+			lists = c.texts(11, i, lists[:0])
+			groups := len(lists)
+			lists = c.texts(13, i, lists)
+			asGroups := len(lists)
+			lists = c.texts(14, i, lists)
+			e.Groups, e.AsGroups, e.SourceIPs = part(lists, 0, groups), part(lists, groups, asGroups), part(lists, asGroups, len(lists))
+			if !noRaw {
+				file, row := c.integer(34, i), c.integer(35, i)
+				if file < 0 || file >= int64(len(segments)) {
+					return errors.New("search: the engine named a file that it was not given")
+				}
+				raw, err := rd.line(segments[file], row)
+				if err != nil {
+					return err
+				}
+				e.Raw = raw
+			}
+			if err := yield(&e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// part is list[from:to], nil if that is empty, as decoding gives it.
+func part(list []string, from, to int) []string {
+	if from == to {
+		return nil
+	}
+	return list[from:to:to]
+}

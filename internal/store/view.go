@@ -1,0 +1,276 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ktrail/ktrail/internal/query"
+)
+
+const (
+	// maxSQL is the length of a statement in bytes; the parser needs memory for each.
+	maxSQL = 64 << 10
+	// maxSQLRow bounds what is copied out of the engine for one row, in values.
+	sqlQueries = 2
+)
+
+// SQL runs one SELECT over the view events; see query.Source and docs/sql.md.
+//
+// A person's SQL gets an engine of its own that ends with it: its memory and
+// its mistakes do not touch the other questions. That engine may open the
+// segments of this moment and no other file. Before it runs, the statement's
+// syntax tree is checked: it may read the view and its own subqueries, and call
+// the few table functions that make rows out of values. So nothing that
+// reads files, settings or the engine's catalogue is reachable, and nothing but a SELECT.
+func (s *Store) SQL(ctx context.Context, sql string, yield func(query.SQLRow) error) (query.Warnings, error) {
+	if len(sql) > maxSQL {
+		return nil, sqlMistake(fmt.Sprintf("the statement has %d bytes; at most %d are allowed", len(sql), maxSQL))
+	}
+	if strings.IndexByte(sql, 0) >= 0 {
+		return nil, sqlMistake("there is a NUL character in the statement")
+	}
+	if err := s.checkSQL(ctx, sql); err != nil {
+		return nil, err
+	}
+	var caller error
+	started := false
+	warn, err := s.answer(ctx, query.Range{}, func(sn *snapshot) error {
+		if started { // rows are out already and cannot be taken back
+			return errors.New("sql: a damaged segment was set aside while the answer was under way; ask again")
+		}
+		paths := make([]string, len(sn.Segments))
+		for i, g := range sn.Segments {
+			paths[i] = g.Path
+		}
+		eng, err := openEngine(engineOptions{
+			Paths: paths, MemoryLimit: min(sqlMemory, s.memoryLimit()), Threads: s.opts.Threads, Queries: 1,
+			KeepOrder: true, // ORDER BY in a subquery is what people write
+			Setup:     []string{viewSQL(sn.Segments)},
+		})
+		if err != nil {
+			return err
+		}
+		defer eng.close()
+		var names []string
+		return eng.query(ctx, sql, func(c *chunk) error {
+			if names == nil {
+				names = c.names()
+			}
+			for i := range c.n {
+				row := query.SQLRow{Columns: names, Values: make([]any, len(names))}
+				for j := range names {
+					v, err := c.value(j, i)
+					if err != nil {
+						return err
+					}
+					row.Values[j] = v
+				}
+				started = true
+				if caller = yield(row); caller != nil {
+					return caller
+				}
+			}
+			return nil
+		})
+	})
+	if caller != nil {
+		return warn, caller
+	}
+	return warn, err
+}
+
+func (s *Store) memoryLimit() int64 {
+	if s.opts.MemoryLimit > 0 {
+		return s.opts.MemoryLimit
+	}
+	return defaultMemory
+}
+
+// viewSQL makes the view that people ask. The raw line is bytes on disk; here
+// it is text, so that the JSON functions take it. Bytes that are no UTF-8 are shown as \xNN.
+func viewSQL(segments []*segment) string {
+	const raw = "coalesce(TRY(decode(raw)), CAST(raw AS VARCHAR)) AS raw"
+	if len(segments) > 0 {
+		return "CREATE VIEW events AS SELECT " + eventColumns + ", " + raw + " FROM read_parquet(" + filesSQL(segments) + ")"
+	}
+	var cols []string
+	for _, c := range query.Columns() {
+		t := "VARCHAR"
+		switch c.Type {
+		case query.Int:
+			if t = "BIGINT"; c.Name == "code" {
+				t = "INTEGER"
+			}
+		case query.Bool:
+			t = "BOOLEAN"
+		case query.Time:
+			t = "TIMESTAMPTZ"
+		case query.Strings:
+			t = "VARCHAR[]"
+		}
+		cols = append(cols, "CAST(NULL AS "+t+") AS "+quoteName(c.Name))
+	}
+	return "CREATE VIEW events AS SELECT " + strings.Join(cols, ", ") + " WHERE false"
+}
+
+// checkSQL has the engine parse the statement into a tree and checks what it reads.
+func (s *Store) checkSQL(ctx context.Context, sql string) error {
+	var text string
+	err := s.eng.run(ctx, "SELECT CAST(json_serialize_sql(CAST(? AS VARCHAR)) AS VARCHAR)", []string{sql}, func(c *chunk) error {
+		text = strings.Clone(c.text(0, 0))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var tree struct {
+		Error      bool              `json:"error"`
+		Type       string            `json:"error_type"`
+		Message    string            `json:"error_message"`
+		Statements []json.RawMessage `json:"statements"`
+	}
+	if err := json.Unmarshal([]byte(text), &tree); err != nil {
+		return sqlMistake("the statement is too deep")
+	}
+	switch {
+	case tree.Error && tree.Type == "not implemented":
+		return sqlMistake("only SELECT is allowed: the store is read-only here")
+	case tree.Error:
+		return sqlMistake(oneLine(tree.Message))
+	case len(tree.Statements) == 0:
+		return sqlMistake("there is no statement; write a SELECT over the view events")
+	case len(tree.Statements) > 1:
+		return sqlMistake("only one statement at a time")
+	}
+	var root any
+	if err := json.Unmarshal(tree.Statements[0], &root); err != nil {
+		return sqlMistake("the statement is too deep")
+	}
+	k := sqlCheck{names: map[string]bool{"events": true}}
+	k.collect(root)
+	return k.check(root)
+}
+
+// sqlCheck walks a syntax tree. It knows no grammar: whatever the place, a node
+// that reads is recognised by its type, and one of a type that can read and is
+// not listed here is refused.
+type sqlCheck struct {
+	names map[string]bool // what may be read: events and the statement's own WITH names
+}
+
+// collect gathers the names that WITH gives.
+func (k *sqlCheck) collect(v any) {
+	switch v := v.(type) {
+	case []any:
+		for _, x := range v {
+			k.collect(x)
+		}
+	case map[string]any:
+		if ctes, ok := v["cte_map"].(map[string]any); ok {
+			entries, _ := ctes["map"].([]any)
+			for _, e := range entries {
+				if m, ok := e.(map[string]any); ok {
+					if name, ok := m["key"].(string); ok && plainName(name) {
+						k.names[strings.ToLower(name)] = true
+					}
+				}
+			}
+		}
+		if name, ok := v["cte_name"].(string); ok && plainName(name) {
+			k.names[strings.ToLower(name)] = true
+		}
+		for _, x := range v {
+			k.collect(x)
+		}
+	}
+}
+
+// plainName is a name that the engine cannot take for a file: files are
+// recognised by an extension.
+func plainName(s string) bool {
+	return s != "" && !strings.ContainsAny(s, "./\\:*?[")
+}
+
+func (k *sqlCheck) check(v any) error {
+	switch v := v.(type) {
+	case []any:
+		for _, x := range v {
+			if err := k.check(x); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if err := k.node(v); err != nil {
+			return err
+		}
+		for key, x := range v {
+			if key == "value" && v["class"] == "CONSTANT" {
+				continue // a literal, whatever it looks like
+			}
+			if err := k.check(x); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (k *sqlCheck) node(v map[string]any) error {
+	t, _ := v["type"].(string)
+	if _, isRef := v["sample"]; isRef && v["select_list"] == nil {
+		// A table reference: only kinds that are known to be harmless.
+		switch t {
+		case "BASE_TABLE":
+			name, _ := v["table_name"].(string)
+			schema, _ := v["schema_name"].(string)
+			catalog, _ := v["catalog_name"].(string)
+			if schema != "" || catalog != "" || !k.names[strings.ToLower(name)] {
+				return sqlMistake(fmt.Sprintf("there is no table %.80q; the one view is events", name))
+			}
+		case "TABLE_FUNCTION":
+			f, _ := v["function"].(map[string]any)
+			name, _ := f["function_name"].(string)
+			if !tableFunction(strings.ToLower(name)) {
+				return sqlMistake(fmt.Sprintf("the table function %.80q is not allowed; read the view events", name))
+			}
+		case "SHOW_REF":
+			if name, _ := v["table_name"].(string); name != "" && !k.names[strings.ToLower(strings.Trim(name, `"`))] {
+				return sqlMistake(fmt.Sprintf("cannot show %.80q; the one view is events", name))
+			}
+		case "SUBQUERY", "JOIN", "EXPRESSION_LIST", "EMPTY", "EMPTY_FROM", "PIVOT", "COLUMN_DATA", "DELIM_GET", "CTE":
+		default:
+			return sqlMistake(fmt.Sprintf("%.80q is not allowed in FROM; read the view events", t))
+		}
+	}
+	if v["class"] == "FUNCTION" {
+		name, _ := v["function_name"].(string)
+		if bannedFunction(strings.ToLower(name)) {
+			return sqlMistake(fmt.Sprintf("the function %.80q is not allowed", name))
+		}
+	}
+	return nil
+}
+
+// tableFunction lists those that make rows out of their arguments and read nothing.
+func tableFunction(name string) bool {
+	switch name {
+	case "unnest", "range", "generate_series", "json_each", "json_tree", "repeat_row":
+		return true
+	}
+	return false
+}
+
+// bannedFunction lists scalar functions that tell of the engine or the process
+// rather than of events, that have effects, or that can take memory without bound
+// or measure: the engine's limit does not count a single value's.
+func bannedFunction(name string) bool {
+	switch name {
+	case "getenv", "getvariable", "current_setting", "write_log", "nextval", "currval", "set_config", "json_execute_serialized_sql",
+		"json_serialize_plan", "repeat", "lpad", "rpad", "sleep_ms", "add_parquet_key", "parse_duckdb_log_message":
+		return true
+	}
+	return strings.HasPrefix(name, "duckdb_") || strings.HasPrefix(name, "pragma_") || strings.HasPrefix(name, "pg_")
+}
