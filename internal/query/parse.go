@@ -67,7 +67,7 @@ func ParseAt(text string, now time.Time) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Filter{text: text, expr: x, match: compile(x), uses: c.uses, loose: bindsLoose(root)}, nil
+	return &Filter{text: text, expr: x, match: compile(x), uses: c.uses, loose: bindsLoose(root) && !enclosed(text)}, nil
 }
 
 // bindsLoose reports whether an expression must stand in parentheses beside &&.
@@ -77,6 +77,32 @@ func bindsLoose(e ast.Expr) bool {
 	}
 	name := e.AsCall().FunctionName()
 	return name == opOr || name == opTernary
+}
+
+// enclosed reports whether one pair of parentheses stands around all of s. Where
+// that is hard to tell it says no: parentheses too many do no harm.
+func enclosed(s string) bool {
+	s = strings.TrimSpace(s)
+	if strings.ContainsAny(s, `\/`) { // escapes, raw strings that end in one, comments
+		return false
+	}
+	depth := 0
+	for i := 0; i < len(s); {
+		switch s[i] {
+		case '"', '\'':
+			i = skipString(s, i, false)
+			continue
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		i++
+		if depth == 0 {
+			return i == len(s) && s[0] == '('
+		}
+	}
+	return false
 }
 
 // environment is built once: it costs a millisecond and is safe for concurrent use.
