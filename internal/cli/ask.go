@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -58,8 +57,9 @@ func (c *cmdline) ask(cmd *cobra.Command, t *target, fn func(query.Questions) er
 	}
 	client, err := web.NewClient(t.url())
 	if err != nil {
-		return &usageError{msg: err.Error()}
+		return err
 	}
+	defer client.Close()
 	return fn(client)
 }
 
@@ -183,11 +183,6 @@ func (c *cmdline) showFilter(s *scope, o *output, filter string) {
 		}
 		c.hint("%s", text)
 	}
-}
-
-// ended is whether err only says that the person has ended the command.
-func ended(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled))
 }
 
 // examples lists command lines below a help text.

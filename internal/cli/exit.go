@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/ktrail/ktrail/internal/app"
+	"github.com/ktrail/ktrail/internal/query"
 )
 
 // The exit statuses. Scripts depend on them.
@@ -59,10 +63,13 @@ var exits = []struct {
 	{exitSignal + int(syscall.SIGPIPE), true, func(err error) bool { return errors.Is(err, syscall.EPIPE) }},
 	{exitNothing, false, is[*nothingError]},
 	{exitDamaged, true, is[*damagedError]},
-	{exitDamaged, false, isDamage},
+	{exitDamaged, false, app.IsDamage},
 	{exitUsage, false, is[*usageError]},
 	{exitUsage, false, isBadQuestion},
 }
+
+// isBadQuestion is whether a question cannot be asked as it stands.
+func isBadQuestion(err error) bool { return is[*query.UsageError](err) || is[*query.FilterError](err) }
 
 func is[E error](err error) bool {
 	var e E
@@ -93,6 +100,11 @@ func (c *cmdline) say(name string, err error) {
 	c.hint("%s: %s", name, cleanLines(err.Error()))
 	if u := (*usageError)(nil); errors.As(err, &u) && u.next != "" {
 		c.hint("%s", u.next)
+	}
+	if f := (*query.FilterError)(nil); errors.As(err, &f) {
+		for line := range strings.Lines(f.Caret()) {
+			c.hint("  %s", clean(strings.TrimSuffix(line, "\n")))
+		}
 	}
 }
 

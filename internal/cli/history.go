@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
@@ -280,4 +281,20 @@ func historyCSV(p *page, a *query.HistoryAnswer) error {
 		}
 	}
 	return w.flush()
+}
+
+// sentence tells an event without its time, which stands in front of it.
+func sentence(ev *audit.Event) string {
+	var b strings.Builder
+	for _, part := range query.Parts(ev) {
+		if part.Column == "time" {
+			// The word before it, " at ", goes too.
+			s := strings.TrimSuffix(b.String(), " at ")
+			b.Reset()
+			b.WriteString(s)
+			continue
+		}
+		b.WriteString(part.Text)
+	}
+	return clean(b.String())
 }

@@ -21,10 +21,10 @@ type progress struct {
 	drawn bool
 }
 
-// startProgress begins to draw. finish must be called.
-func (c *cmdline) startProgress() *progress {
+// startProgress begins to draw if that is wanted. finish must be called.
+func (c *cmdline) startProgress(wanted bool) *progress {
 	p := &progress{c: c, start: time.Now(), stop: make(chan struct{})}
-	if !c.ErrTerminal {
+	if !c.ErrTerminal || !wanted {
 		return p
 	}
 	p.ended.Go(func() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,8 +147,8 @@ func sqlJSON(row query.SQLRow) ([]byte, error) {
 
 // sqlValue is v as encoding/json should see it.
 func sqlValue(v any) any {
-	switch v := v.(type) {
-	case nil, bool, int64, uint64, string, json.Number:
+	switch v := plainNumber(v).(type) {
+	case nil, bool, int64, uint64, string:
 		return v
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -175,9 +176,23 @@ func sqlValue(v any) any {
 	}
 }
 
+// plainNumber is v, a number of whatever width as an int64, uint64 or float64.
+func plainNumber(v any) any {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return r.Int()
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return r.Uint()
+	case reflect.Float32, reflect.Float64:
+		return r.Float()
+	default:
+		return v
+	}
+}
+
 func number(v any) bool {
-	switch v.(type) {
-	case int64, uint64, float64, json.Number:
+	switch plainNumber(v).(type) {
+	case int64, uint64, float64:
 		return true
 	}
 	return false
@@ -185,7 +200,7 @@ func number(v any) bool {
 
 // sqlText is v in a cell.
 func sqlText(v any, zone *time.Location) string {
-	switch v := v.(type) {
+	switch v := plainNumber(v).(type) {
 	case nil:
 		return ""
 	case string:

@@ -1,0 +1,161 @@
+// Package app is the only place where the parts of ktrail are wired together.
+//
+// [New] builds the server: the store, the redactor in front of it, the collector,
+// the questions and the pages. Start begins, Stop ends in the reverse order; what
+// fails half-way is undone the same way. [OpenData] opens a data directory
+// read-only, [OpenIntake] for imports without a server.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/ktrail/ktrail/internal/collect"
+	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/web"
+)
+
+// Options is what a server needs.
+type Options struct {
+	Store StoreOptions
+	// Listen is a loopback address and port; port 0 picks one.
+	Listen string
+	// Logs are the audit logs to follow: files, directories or globs.
+	Logs []string
+	// Cluster names the cluster of Logs.
+	Cluster string
+	Version string
+	Logger  *slog.Logger
+}
+
+func (o *Options) validate() error {
+	if o.Logger == nil {
+		return errors.New("start server: no logger given")
+	}
+	return web.CheckLoopback(o.Listen)
+}
+
+// App is a server. Its methods are called in the order New, Start, Wait, Stop.
+type App struct {
+	o         Options
+	registry  *prometheus.Registry
+	intake    *Intake
+	collector *collect.Service // nil without logs
+	handler   http.Handler
+	listener  net.Listener
+	undo      []func(context.Context) error
+	running   sync.WaitGroup
+	failed    chan error
+}
+
+// New opens the store, builds all parts and takes the address. Nothing runs yet.
+func New(ctx context.Context, o Options) (*App, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	a := &App{o: o, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
+	if err := a.build(ctx); err != nil {
+		return nil, errors.Join(err, a.Stop(ctx))
+	}
+	return a, nil
+}
+
+func (a *App) build(ctx context.Context) error {
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// The address first: a second server on it should not touch the data.
+	var lc net.ListenConfig
+	var err error
+	if a.listener, err = lc.Listen(ctx, "tcp", a.o.Listen); err != nil {
+		return fmt.Errorf("listen on %s: %w; is another ktrail running? choose another port with --listen", a.o.Listen, err)
+	}
+	a.undo = append(a.undo, func(context.Context) error {
+		if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	so := a.o.Store
+	so.Registerer = a.registry
+	if a.intake, err = OpenIntake(ctx, so, a.o.Logger); err != nil {
+		return err
+	}
+	a.undo = append(a.undo, func(context.Context) error { return a.intake.Close() })
+	if len(a.o.Logs) > 0 {
+		if a.collector, err = a.intake.collector(&a.o, a.registry); err != nil {
+			return err
+		}
+	}
+	a.handler, err = web.New(web.Options{
+		Questions: query.NewEngine(a.intake.store), Status: a.status, Import: a.intake.ImportStream,
+		Logger: a.o.Logger, Gatherer: a.registry, Registerer: a.registry, Version: a.o.Version,
+		Address: a.listener.Addr().String(), Classify: classify,
+	})
+	return err
+}
+
+// Start runs the collector and the server until Stop.
+func (a *App) Start(ctx context.Context) {
+	// The parts outlive ctx: Stop ends them in order.
+	base := context.WithoutCancel(ctx)
+	if a.collector != nil {
+		run, cancel := context.WithCancel(base)
+		var done sync.WaitGroup
+		done.Go(func() {
+			if err := a.collector.Run(run); err != nil && run.Err() == nil {
+				a.failed <- fmt.Errorf("follow audit logs: %w", err)
+			}
+		})
+		a.undo = append(a.undo, func(context.Context) error {
+			cancel()
+			done.Wait()
+			return nil
+		})
+	}
+	serve, cancel := context.WithCancel(base)
+	a.running.Go(func() {
+		if err := web.Serve(serve, a.listener, a.handler, a.o.Logger); err != nil {
+			a.failed <- err
+		}
+	})
+	a.undo = append(a.undo, func(context.Context) error {
+		cancel()
+		a.running.Wait()
+		return nil
+	})
+}
+
+// Addr is the address that the server has, host:port.
+func (a *App) Addr() string { return a.listener.Addr().String() }
+
+// Events is how many events the store holds.
+func (a *App) Events() int64 { return a.intake.store.State().Events }
+
+// Wait returns when ctx is done, with nil, or with the error of a part that
+// cannot go on.
+func (a *App) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-a.failed:
+		return err
+	}
+}
+
+// Stop ends what runs, the last first. It may be called at any time, once.
+func (a *App) Stop(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	var errs []error
+	for i := len(a.undo) - 1; i >= 0; i-- {
+		errs = append(errs, a.undo[i](ctx))
+	}
+	a.undo = nil
+	return errors.Join(errs...)
+}

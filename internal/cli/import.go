@@ -1,0 +1,276 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ktrail/ktrail/internal/app"
+	"github.com/ktrail/ktrail/internal/web"
+)
+
+type importOptions struct {
+	target
+	cluster string
+	minFree string
+	quiet   bool
+}
+
+func (c *cmdline) importCommand() *cobra.Command {
+	o := &importOptions{}
+	cmd := &cobra.Command{
+		Use:   "import FILE|DIRECTORY|-...",
+		Short: "Load audit logs that are there already",
+		Long: `Load audit logs: files, directories and their files, or - for standard input; plain, gzip or
+zstd; JSON lines, EventList objects or JSON arrays. Events that are stored already are not stored
+again, so importing a file twice adds nothing. They go to the running server, or with --data into
+a directory that no server uses.`,
+		Example: c.examples(
+			`import /backup/audit/ --cluster prod`,
+			`import audit-2026-11-22T19-53-12.289.log.gz --data ./data`,
+		),
+		GroupID: "keep",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			minFree, err := parseSize(o.minFree)
+			if err := errors.Join(o.validate(cmd), err); err != nil {
+				return err
+			}
+			if o.minFree != "" && o.data == "" {
+				return usagef("--min-free goes with --data: a server has its own")
+			}
+			if len(args) == 0 {
+				return &usageError{msg: "missing argument: the files to import, or - for standard input", next: "usage: " + cmd.UseLine()}
+			}
+			inputs, err := findInputs(args)
+			if err != nil {
+				return err
+			}
+			return c.importAll(cmd.Context(), o, minFree, inputs)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.cluster, "cluster", "", "the `name` of the cluster that the logs are from")
+	f.StringVar(&o.minFree, "min-free", "", "with --data: stop while less `space` is free (default 1GiB, or 5% of a small volume)")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress and no summary")
+	f.StringVar(&o.server, "server", "", "send to the server at this `URL` (default $"+serverVariable+" or "+defaultServer+")")
+	f.StringVar(&o.data, "data", "", "store in this data `directory`, which no server may be using")
+	_ = cmd.MarkFlagDirname("data")
+	return cmd
+}
+
+// input is one file to import; path "-" is standard input.
+type input struct {
+	path string
+	size int64 // 0 is unknown
+}
+
+// findInputs lists the files that args mean, those of a directory by name.
+func findInputs(args []string) ([]input, error) {
+	var inputs []input
+	stdin := false
+	for _, arg := range args {
+		if arg == "-" {
+			if stdin {
+				return nil, usagef("standard input can be imported once only")
+			}
+			stdin = true
+			inputs = append(inputs, input{path: "-"})
+			continue
+		}
+		info, err := os.Stat(arg)
+		if err != nil {
+			return nil, badInput(arg, err)
+		}
+		if !info.IsDir() {
+			inputs = append(inputs, input{arg, regularSize(info)})
+			continue
+		}
+		found := len(inputs)
+		err = filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return badInput(path, err)
+			case path != arg && strings.HasPrefix(d.Name(), "."):
+				if d.IsDir() {
+					return filepath.SkipDir
+				}
+				return nil
+			case !d.Type().IsRegular():
+				return nil
+			}
+			info, err := d.Info()
+			if err != nil {
+				return badInput(path, err)
+			}
+			inputs = append(inputs, input{path, info.Size()})
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(inputs) == found {
+			return nil, usagef("import %s: the directory holds no file", clean(arg))
+		}
+	}
+	return inputs, nil
+}
+
+func regularSize(info fs.FileInfo) int64 {
+	if info.Mode().IsRegular() {
+		return info.Size()
+	}
+	return 0
+}
+
+func badInput(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return usagef("import %s: no such file or directory", clean(path))
+	}
+	if inner := (*fs.PathError)(nil); errors.As(err, &inner) {
+		err = inner.Err
+	}
+	return fmt.Errorf("import %s: %w", clean(path), err)
+}
+
+// importer stores one stream of events.
+type importer func(ctx context.Context, name, cluster string, r io.Reader) (web.ImportSummary, error)
+
+func (c *cmdline) importAll(ctx context.Context, o *importOptions, minFree int64, inputs []input) (err error) {
+	var to importer
+	if o.data != "" {
+		in, err := app.OpenIntake(ctx, app.StoreOptions{Dir: o.data, MinFree: minFree}, c.logger(slog.LevelWarn))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, in.Close()) }()
+		to = in.ImportStream
+	} else {
+		client, err := web.NewClient(o.url())
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		// Ask before reading gigabytes, or waiting for standard input.
+		if _, err := client.Status(ctx); err != nil {
+			return err
+		}
+		to = client.Import
+	}
+	start := time.Now()
+	p := c.startProgress(!o.quiet)
+	sum, err := c.importEach(ctx, o, inputs, to, p)
+	p.finish()
+	if !o.quiet && (err == nil || sum.Events+sum.Duplicates+sum.Quarantined > 0) {
+		c.summarize(sum, time.Since(start))
+	}
+	return err
+}
+
+// importEach stores the inputs, a few at a time. After an error the ones that
+// have begun are ended; what they had stored stays.
+func (c *cmdline) importEach(ctx context.Context, o *importOptions, inputs []input, to importer, p *progress) (web.ImportSummary, error) {
+	var total int64
+	for _, in := range inputs {
+		if in.size == 0 {
+			total = 0 // the end of a stream is not known
+			break
+		}
+		total += in.size
+	}
+	p.total.Store(total)
+	var (
+		mu  sync.Mutex
+		sum web.ImportSummary
+	)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(importStreams)
+	for _, in := range inputs {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			one, err := c.importOne(ctx, o, in, to, p)
+			mu.Lock()
+			defer mu.Unlock()
+			sum.Files += one.Files
+			sum.Bytes += one.Bytes
+			sum.Events += one.Events
+			sum.Duplicates += one.Duplicates
+			sum.Quarantined += one.Quarantined
+			p.events.Store(sum.Events + sum.Duplicates)
+			return err
+		})
+	}
+	err := g.Wait()
+	return sum, err
+}
+
+// importStreams is how many files are read at a time.
+const importStreams = 2
+
+func (c *cmdline) importOne(ctx context.Context, o *importOptions, in input, to importer, p *progress) (web.ImportSummary, error) {
+	name, r := "stdin", c.In
+	if in.path != "-" {
+		f, err := os.Open(in.path)
+		if err != nil {
+			return web.ImportSummary{}, badInput(in.path, err)
+		}
+		defer func() { _ = f.Close() }()
+		r = f
+		// The whole path tells files of the same name in two directories apart.
+		if name, err = filepath.Abs(in.path); err != nil {
+			name = in.path
+		}
+	}
+	sum, err := to(ctx, name, o.cluster, &countingReader{r, &p.done})
+	if err != nil {
+		return sum, fmt.Errorf("import %s: %w", clean(in.path), err)
+	}
+	return sum, nil
+}
+
+// countingReader adds what is read to n.
+type countingReader struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func (c *cmdline) summarize(sum web.ImportSummary, spent time.Duration) {
+	text := fmt.Sprintf("imported %s (%s) from %s in %s", plural(sum.Events, "event"), size(sum.Bytes), plural(int64(sum.Files), "file"), seconds(spent))
+	if sum.Duplicates > 0 {
+		text += fmt.Sprintf("; %s stored already", plural(sum.Duplicates, "event"))
+		if sum.Events == 0 {
+			text += ", nothing added"
+		}
+	}
+	if sum.Quarantined > 0 {
+		text += fmt.Sprintf("; %s could not be decoded and went to quarantine", plural(sum.Quarantined, "line"))
+	}
+	c.hint("%s", text)
+}
+
+// seconds is a duration with a tenth of a second while that says something.
+func seconds(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return short(d)
+}
