@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"log/slog"
 
 	"github.com/ktrail/ktrail/audit"
 )
@@ -31,7 +32,7 @@ type State struct {
 
 // State tells how the store is.
 func (s *Store) State() State {
-	s.refresh()
+	s.tryRefresh()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := State{
@@ -62,7 +63,7 @@ func (s *Store) State() State {
 
 // Cursors returns each source's cursor, as durable as the events before it.
 func (s *Store) Cursors() map[string]json.RawMessage {
-	s.refresh()
+	s.tryRefresh()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := make(map[string]json.RawMessage, len(s.cursors))
@@ -70,4 +71,11 @@ func (s *Store) Cursors() map[string]json.RawMessage {
 		m[k] = v
 	}
 	return m
+}
+
+// tryRefresh is refresh for those who rather tell what was known before.
+func (s *Store) tryRefresh() {
+	if err := s.refresh(); err != nil {
+		s.log.Warn("cannot read the manifest anew", slog.String("error", err.Error()))
+	}
 }
