@@ -1,0 +1,320 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+)
+
+func (s *server) routePages() {
+	s.handle("GET /{$}", s.getPage)
+	s.handle("GET /page/results", s.getResults)
+	s.handle("GET /page/event/{id}", s.getEventView)
+	s.handle("GET /page/status", s.getStatusView)
+	s.handle("GET /page/follow", s.getFollowRows)
+	s.handle("GET /assets/{hash}/{name...}", s.getAsset)
+}
+
+// pageRows is how many events a page has.
+const pageRows = 100
+
+// pageQuery is the state of the page. All of it is in the URL, under these names.
+type pageQuery struct {
+	Filter, Verb, User, Namespace, Resource string
+	Failed, Writes                          bool
+	Since, Until                            string
+	Live                                    bool
+	Event                                   string // ID of the open event
+	Cursor                                  string
+}
+
+func readPageQuery(r *http.Request) pageQuery {
+	v := r.URL.Query()
+	return pageQuery{
+		Filter: strings.TrimSpace(v.Get("filter")), Verb: v.Get("verb"), User: v.Get("user"), Namespace: v.Get("namespace"),
+		Resource: v.Get("resource"), Failed: v.Get("failed") != "", Writes: v.Get("writes") != "",
+		Since: v.Get("since"), Until: v.Get("until"), Live: v.Get("live") != "", Event: v.Get("event"), Cursor: v.Get("cursor"),
+	}
+}
+
+// URL is the page's address in this state.
+func (q pageQuery) URL() string {
+	v := url.Values{}
+	for _, p := range [][2]string{
+		{"filter", q.Filter}, {"verb", q.Verb}, {"user", q.User}, {"namespace", q.Namespace}, {"resource", q.Resource},
+		{"since", q.Since}, {"until", q.Until}, {"event", q.Event}, {"cursor", q.Cursor},
+	} {
+		setText(v, p[0], p[1])
+	}
+	for name, on := range map[string]bool{"failed": q.Failed, "writes": q.Writes, "live": q.Live} {
+		if on {
+			v.Set(name, "1")
+		}
+	}
+	if len(v) == 0 {
+		return "/"
+	}
+	return "/?" + v.Encode()
+}
+
+// cel is the filter box and the controls as one filter.
+func (q pageQuery) cel() (string, error) {
+	one := func(s string) []string {
+		if s = strings.TrimSpace(s); s == "" {
+			return nil
+		}
+		return []string{s}
+	}
+	f := query.Flags{
+		Verb: one(q.Verb), User: one(q.User), Namespace: one(q.Namespace), Resource: one(q.Resource),
+		Failed: q.Failed, Writes: q.Writes,
+	}
+	filter, err := f.Filter(q.Filter)
+	if err != nil || filter == nil {
+		return "", err
+	}
+	return filter.String(), nil
+}
+
+// page is the whole page.
+type page struct {
+	Query   pageQuery
+	Version string
+	Presets []preset
+	Results results
+	Event   *eventView // nil if none is open
+	Status  statusView
+	Columns []query.Column
+}
+
+// preset is a range that is one click away.
+type preset struct {
+	Label, URL, Since string
+	Current           bool
+}
+
+func presets(q pageQuery) []preset {
+	q.Cursor = ""
+	out := []preset{
+		{Label: "15m", Since: "15m"}, {Label: "1h", Since: "1h"}, {Label: "6h", Since: "6h"}, {Label: "24h", Since: "24h"},
+		{Label: "7d", Since: "7d"}, {Label: "30d", Since: "30d"}, {Label: "All"},
+	}
+	for i := range out {
+		out[i].Current = q.Until == "" && q.Since == out[i].Since
+		to := q
+		to.Since, to.Until = out[i].Since, ""
+		out[i].URL = to.URL()
+	}
+	return out
+}
+
+// results is the region below the histogram: a table, or why there is none.
+type results struct {
+	Query    pageQuery
+	CEL      string // box and controls together, for the histogram and the live stream
+	Ran      string // what was run: CEL and the default
+	Error    *errorView
+	Rows     []row
+	Next     string // address of the next page, "" if this is the last
+	Cursor   string
+	Warnings []string
+	NoEvents bool // the store is empty
+}
+
+// errorView is an error where it belongs: below the filter box or in place of the table.
+type errorView struct {
+	InFilter bool
+	Title    string
+	Message  string
+	Caret    string // two lines: the filter, and a caret below the column
+	Suggest  string
+	FixURL   string // the page with the suggestion applied
+	Retry    string
+}
+
+// row is one event in the table.
+type row struct {
+	ID, URL            string
+	Day, Clock, Exact  string
+	User, As           string
+	Verb               string
+	Write              bool
+	Resource, Name     string
+	URI                string // for requests that are not of a resource
+	Namespace, Address string
+	Code               string
+	Failed             bool
+	Reason             string
+}
+
+func newRow(e *audit.Event, q pageQuery) row {
+	r := row{
+		ID: strconv.FormatInt(e.ID, 10), Exact: e.Time.String(),
+		User: e.User, As: e.AsUser, Verb: e.Verb, Resource: e.Resource, Name: e.Name, Namespace: e.Namespace,
+		Failed: e.Code >= 400, Reason: e.Reason,
+	}
+	q.Event, q.Cursor = r.ID, ""
+	r.URL = q.URL()
+	if e.Time != 0 {
+		t := e.Time.Std()
+		r.Day, r.Clock = t.Format("2006-01-02"), t.Format("15:04:05.000")
+	}
+	switch e.Verb {
+	case "create", "update", "patch", "delete", "deletecollection":
+		r.Write = true
+	}
+	if e.Subresource != "" {
+		r.Resource += "/" + e.Subresource
+	}
+	if e.Resource == "" {
+		r.URI = e.URI
+	}
+	if len(e.SourceIPs) > 0 {
+		r.Address = e.SourceIPs[0]
+	}
+	if e.Code != 0 {
+		r.Code = strconv.Itoa(int(e.Code))
+	}
+	return r
+}
+
+func (s *server) getPage(w http.ResponseWriter, r *http.Request) error {
+	q := readPageQuery(r)
+	p := page{Query: q, Version: s.Version, Presets: presets(q), Status: newStatusView(s.status()), Columns: query.Columns()}
+	var err error
+	if p.Results, err = s.search(r, q); err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if q.Event != "" {
+		if p.Event, status, err = s.eventView(r, q.Event, q); err != nil {
+			return err
+		}
+	}
+	return s.render(w, status, "page", p)
+}
+
+func (s *server) getResults(w http.ResponseWriter, r *http.Request) error {
+	q := readPageQuery(r)
+	res, err := s.search(r, q)
+	if err != nil {
+		return err
+	}
+	if q.Cursor != "" && res.Error == nil {
+		return s.render(w, http.StatusOK, "rows", res)
+	}
+	return s.render(w, http.StatusOK, "results-update", res)
+}
+
+// search answers the page's question. Its error is only that of a client that went away.
+func (s *server) search(r *http.Request, q pageQuery) (results, error) {
+	res := results{Query: q}
+	bad := func(err error) (results, error) {
+		we := s.report(r, err)
+		if we.Code == codeCanceled {
+			return res, err
+		}
+		res.Error = newErrorView(err, we, q)
+		return res, nil
+	}
+	cel, err := q.cel()
+	if err != nil {
+		return bad(err)
+	}
+	res.CEL = cel
+	span, err := query.NewRange(q.Since, q.Until, time.Now(), time.UTC)
+	if err != nil {
+		return bad(err)
+	}
+	ctx, _, stop := s.limit(r.Context())
+	defer stop()
+	a, err := s.Questions.Search(ctx, query.SearchQuestion{
+		Scope: query.Scope{Filter: cel, Range: span}, Limit: pageRows, Cursor: q.Cursor, NoRaw: true,
+	}, func(e *audit.Event) error {
+		res.Rows = append(res.Rows, newRow(ownEvent(e), q))
+		return nil
+	})
+	if err != nil {
+		return bad(limited(ctx, err))
+	}
+	res.Ran, res.Warnings, res.Cursor = a.Filter, a.Warnings, a.Next
+	if a.Next != "" {
+		next := q
+		next.Cursor, next.Event = a.Next, ""
+		res.Next = next.URL()
+	}
+	res.NoEvents = len(res.Rows) == 0 && s.Status().Store.Events == 0
+	return res, nil
+}
+
+func newErrorView(err error, we wireError, q pageQuery) *errorView {
+	v := &errorView{Message: we.Message, Suggest: we.Suggest}
+	q.Cursor = ""
+	v.Retry = q.URL()
+	var fe *query.FilterError
+	switch {
+	case errors.As(err, &fe):
+		v.InFilter, v.Title, v.Message, v.Caret = true, "The filter is not right", fe.Message, fe.Caret()
+		if fixed := fixFilter(fe); fixed != "" && fe.Text == q.Filter {
+			q.Filter = fixed
+			v.FixURL = q.URL()
+		}
+	case we.Code == CodeUsage:
+		v.InFilter, v.Title = true, "This cannot be asked"
+	case we.Code == CodeTimeout:
+		v.Title = "That took too long"
+	case we.Code == CodeUnavailable:
+		v.Title = "The store cannot answer now"
+	case we.Code == CodeDamaged:
+		v.Title = "Stored data is damaged"
+	default:
+		v.Title = "Something went wrong"
+	}
+	return v
+}
+
+// fixFilter puts the suggestion in place of the word at the error's column.
+func fixFilter(fe *query.FilterError) string {
+	lines := strings.Split(fe.Text, "\n")
+	if fe.Suggest == "" || fe.Line < 1 || fe.Line > len(lines) {
+		return ""
+	}
+	line := []rune(lines[fe.Line-1])
+	from := fe.Column - 1
+	if from < 0 || from >= len(line) {
+		return ""
+	}
+	to := from
+	for to < len(line) && (line[to] == '_' || line[to] >= '0' && line[to] <= '9' || line[to]|0x20 >= 'a' && line[to]|0x20 <= 'z') {
+		to++
+	}
+	if to == from {
+		return ""
+	}
+	lines[fe.Line-1] = string(line[:from]) + fe.Suggest + string(line[to:])
+	return strings.Join(lines, "\n")
+}
+
+// getFollowRows is the live stream of the page: each event as a row of the table.
+func (s *server) getFollowRows(w http.ResponseWriter, r *http.Request) error {
+	q := readPageQuery(r)
+	cel, err := q.cel()
+	if err != nil {
+		return err
+	}
+	ask := query.SearchQuestion{Scope: query.Scope{Filter: cel}, NoRaw: true}
+	if n, err := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64); err == nil && n > 0 {
+		ask.AfterID = n
+	}
+	return s.follow(w, r, ask, func(e *audit.Event) (string, []byte, error) {
+		var b strings.Builder
+		err := s.pages.ExecuteTemplate(&b, "row", newRow(e, q))
+		return "row", []byte(b.String()), err
+	})
+}

@@ -1,0 +1,94 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+)
+
+// eventView is one event: a sentence above its formatted JSON.
+type eventView struct {
+	ID       string
+	Missing  string // why there is none
+	Time     string
+	Parts    []query.Part
+	Facts    []fact
+	Sections []section
+	Plain    string // the line, if it is no JSON object
+	Size     int
+	URL      string // permalink
+	CloseURL string
+	// UserURL and ObjectURL search for more of the same, "" if there is nothing to search for.
+	UserURL, ObjectURL, RequestURL string
+}
+
+// fact is a column that the sentence leaves out.
+type fact struct{ Label, Column, Value string }
+
+// eventView finds an event; the status is 404 if there is none.
+func (s *server) eventView(r *http.Request, id string, q pageQuery) (*eventView, int, error) {
+	q.Event, q.Cursor = "", ""
+	e, err := s.event(r, id)
+	if err != nil {
+		we := s.report(r, err)
+		if we.Code == codeCanceled {
+			return nil, 0, err
+		}
+		status := http.StatusOK
+		var own *Error
+		if errors.As(err, &own) {
+			status = own.Code.Status()
+		}
+		return &eventView{ID: id, Missing: we.Message, CloseURL: q.URL()}, status, nil
+	}
+	return newEventView(e, q), http.StatusOK, nil
+}
+
+func newEventView(e *audit.Event, q pageQuery) *eventView {
+	v := &eventView{
+		ID: strconv.FormatInt(e.ID, 10), Time: e.Time.String(), Parts: query.Parts(e),
+		Size: len(e.Raw), URL: pageQuery{Event: strconv.FormatInt(e.ID, 10)}.URL(), CloseURL: q.URL(),
+	}
+	for _, f := range []fact{
+		{"Audit ID", "audit_id", e.AuditID},
+		{"Stage", "stage", e.Stage},
+		{"Level", "level", e.Level},
+		{"Agent", "agent", e.Agent},
+		{"Pod", "pod", e.Pod},
+		{"Cluster", "cluster", e.Cluster},
+		{"Log", "source", e.Source},
+	} {
+		if f.Value != "" {
+			v.Facts = append(v.Facts, f)
+		}
+	}
+	var ok bool
+	if v.Sections, ok = jsonSections(e.Raw); !ok {
+		v.Plain = e.Raw
+	}
+	if e.User != "" {
+		v.UserURL = pageQuery{Filter: celEquals("user", e.User), Since: q.Since, Until: q.Until}.URL()
+	}
+	if e.Resource != "" && e.Name != "" {
+		filter := celEquals("resource", e.Resource) + " && " + celEquals("name", e.Name)
+		if e.Namespace != "" {
+			filter += " && " + celEquals("namespace", e.Namespace)
+		}
+		v.ObjectURL = pageQuery{Filter: filter, Writes: true, Since: q.Since, Until: q.Until}.URL()
+	}
+	if e.AuditID != "" {
+		v.RequestURL = pageQuery{Filter: celEquals("audit_id", e.AuditID) + ` && stage != ""`}.URL()
+	}
+	return v
+}
+
+func (s *server) getEventView(w http.ResponseWriter, r *http.Request) error {
+	v, status, err := s.eventView(r, r.PathValue("id"), readPageQuery(r))
+	if err != nil {
+		return err
+	}
+	return s.render(w, status, "event", v)
+}
