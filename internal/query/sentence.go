@@ -78,7 +78,12 @@ func shown(v string) string {
 	if plain {
 		return shorten(v, longest)
 	}
-	return `"` + shorten(printable(v), longest) + `"`
+	return quoted(v)
+}
+
+// quoted is v in quotes that nothing in it can end.
+func quoted(v string) string {
+	return `"` + strings.ReplaceAll(shorten(printable(v), longest), `"`, `\"`) + `"`
 }
 
 func (s *sentence) subject() {
@@ -134,7 +139,7 @@ func onSubresource(e *audit.Event) action {
 	switch e.Subresource {
 	case "exec":
 		if c := q["command"]; len(c) > 0 {
-			return action{"ran", "run", `"` + shorten(printable(strings.Join(c, " ")), longest) + `" in ` + in}
+			return action{"ran", "run", quoted(strings.Join(c, " ")) + " in " + in}
 		}
 		return action{"ran a command in", "run a command in", in}
 	case "attach":
