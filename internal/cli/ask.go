@@ -114,7 +114,7 @@ func (s *scope) flags(cmd *cobra.Command, except ...string) {
 		{&s.controls.AuditID, "audit-id", "", "only these audit `IDs`"},
 		{&s.controls.Cluster, "cluster", "", "only these `clusters`"},
 		{&s.controls.Source, "source", "", "only events read from these `sources`"},
-		{&s.controls.Stage, "stage", "", "only these `stages` (default: the last of each request)"},
+		{&s.controls.Stage, "stage", "", "only these `stages`, or all (default: the last of each request)"},
 		{&s.controls.Level, "level", "", "only these `levels`: Metadata, Request, RequestResponse"},
 		{&s.controls.Decision, "decision", "", "only these `decisions`: allow, forbid"},
 		{&s.controls.Not, "not", "", "leave out what has `flag=value`: 'user=system:*', verb=get,list"},
@@ -144,6 +144,11 @@ func (s *scope) flags(cmd *cobra.Command, except ...string) {
 func (s *scope) question(zone *time.Location) (query.Scope, error) {
 	if s.all && len(s.controls.Namespace) > 0 {
 		return query.Scope{}, usagef("--namespace and --all-namespaces exclude each other")
+	}
+	for i, stage := range s.controls.Stage {
+		if stage == "all" {
+			s.controls.Stage[i] = "*"
+		}
 	}
 	f, err := s.controls.Filter(s.filter)
 	if err != nil {
