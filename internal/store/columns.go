@@ -1,7 +1,9 @@
 package store
 
 import (
+	"strings"
 	"sync"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/klauspost/compress/zstd"
@@ -42,7 +44,7 @@ func columns() []column {
 	long := parquet.Leaf(parquet.Int64Type)
 	boolean := parquet.Leaf(parquet.BooleanType)
 	text := func(name string, get func(*audit.Event) string) column {
-		return column{name: name, node: parquet.String(), enc: &parquet.RLEDictionary, bounds: true, text: get}
+		return column{name: name, node: parquet.String(), enc: &parquet.RLEDictionary, bounds: true, text: func(e *audit.Event) string { return validText(get(e)) }}
 	}
 	free := func(name string, get func(*audit.Event) string) column {
 		c := text(name, get)
@@ -56,7 +58,10 @@ func columns() []column {
 		return column{name: name, node: node, enc: &parquet.DeltaBinaryPacked, bounds: true, integer: get}
 	}
 	bloom := func(c column) column { c.bloom = true; return c }
-	plain := func(c column) column { c.enc = &parquet.Plain; return c }
+	plain := func(c column) column {
+		c.enc, c.node = &parquet.Plain, parquet.Leaf(unhurried{parquet.String().Type()})
+		return c
+	}
 	return []column{
 		delta("id", long, func(e *audit.Event) int64 { return e.ID }),
 		delta("time", micros, func(e *audit.Event) int64 { return int64(e.Time) }),
@@ -93,7 +98,8 @@ func columns() []column {
 		free("pod", func(e *audit.Event) string { return e.Pod }),
 		{name: "truncated", node: boolean, enc: &parquet.Plain, bounds: true, flag: func(e *audit.Event) bool { return e.Truncated }},
 		{name: "final", node: boolean, enc: &parquet.Plain, bounds: true, flag: func(e *audit.Event) bool { return e.Final }},
-		plain(free("raw", func(e *audit.Event) string { return e.Raw })),
+		// Bytes, not text: a line may be no UTF-8, and readers refuse a whole column for one such STRING.
+		{name: "raw", node: parquet.Leaf(parquet.ByteArrayType), enc: &parquet.Plain, text: func(e *audit.Event) string { return e.Raw }},
 	}
 }
 
@@ -116,9 +122,18 @@ func (c *column) fill(v []parquet.Value, e *audit.Event, index int) []parquet.Va
 		return append(v, parquet.Value{}.Level(0, 0, index))
 	}
 	for i, s := range list {
-		v = append(v, textValue(s).Level(min(i, 1), 1, index))
+		v = append(v, textValue(validText(s)).Level(min(i, 1), 1, index))
 	}
 	return v
+}
+
+// validText is s as a STRING may hold it. Columns are valid already but for what
+// a person or a path named, such as the source.
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 // textValue borrows s: the column buffers copy it.
@@ -159,6 +174,19 @@ func (g *orderedGroup) Fields() []parquet.Field {
 	return fields
 }
 
+// unhurried is a type whose column buffers do not say how full they are, so that
+// pages are cut where segmentWriter wants them. The writer's own limit cannot be
+// set for one column, and each column would allocate as much up front.
+type unhurried struct{ parquet.Type }
+
+func (t unhurried) NewColumnBuffer(index, values int) parquet.ColumnBuffer {
+	return unhurriedBuffer{t.Type.NewColumnBuffer(index, values)}
+}
+
+type unhurriedBuffer struct{ parquet.ColumnBuffer }
+
+func (unhurriedBuffer) Size() int64 { return 0 }
+
 // leafPath is a column's path inside the file.
 func (c *column) leafPath() []string {
 	if c.list {
@@ -182,7 +210,7 @@ func (c *zstdCodec) Encode(dst, src []byte) ([]byte, error) {
 	if e == nil {
 		opts := []zstd.EOption{
 			zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(c.level),
-			zstd.WithZeroFrames(true), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true),
+			zstd.WithZeroFrames(true), zstd.WithEncoderCRC(true), zstd.WithLowerEncoderMem(true),
 		}
 		if c.window > 0 {
 			opts = append(opts, zstd.WithWindowSize(c.window))

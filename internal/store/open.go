@@ -52,6 +52,11 @@ func (s *Store) openWriter() error {
 			return err
 		}
 	}
+	// The MANIFEST that was read may have been put there by a process that stopped
+	// before its name was durable.
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
 	if s.manifest == nil {
 		if s.manifest, err = s.fs.Append(s.path(manifestName)); err != nil {
 			return fmt.Errorf("open manifest: %w", err)

@@ -72,7 +72,7 @@ func newSegmentWriter(p packing) *segmentWriter {
 		schema,
 		parquet.CreatedBy("ktrail", "1", ""),
 		parquet.KeyValueMetadata("ktrail.format", strconv.Itoa(segmentFormat)),
-		parquet.PageBufferSize(p.rawPage + p.rawPage/8), // pages are cut by rows and raw bytes below
+		parquet.PageBufferSize(256 << 10), // more than pageRows of any value with a fixed size
 		parquet.WriteBufferSize(256 << 10),
 		parquet.DataPageStatistics(false),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("time"), parquet.Ascending("id"))),
