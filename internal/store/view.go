@@ -6,16 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/ktrail/ktrail/internal/query"
 )
 
-const (
-	// maxSQL is the length of a statement in bytes; the parser needs memory for each.
-	maxSQL = 64 << 10
-	// maxSQLRow bounds what is copied out of the engine for one row, in values.
-	sqlQueries = 2
-)
+// maxSQL is the length of a statement in bytes; the parser needs memory for each.
+const maxSQL = 64 << 10
 
 // SQL runs one SELECT over the view events; see query.Source and docs/sql.md.
 //
@@ -31,6 +28,9 @@ func (s *Store) SQL(ctx context.Context, sql string, yield func(query.SQLRow) er
 	}
 	if strings.IndexByte(sql, 0) >= 0 {
 		return nil, sqlMistake("there is a NUL character in the statement")
+	}
+	if !utf8.ValidString(sql) {
+		return nil, sqlMistake("the statement is not valid UTF-8")
 	}
 	if err := s.checkSQL(ctx, sql); err != nil {
 		return nil, err
@@ -210,6 +210,9 @@ func (k *sqlCheck) check(v any) error {
 			if key == "value" && v["class"] == "CONSTANT" {
 				continue // a literal, whatever it looks like
 			}
+			if f, ok := x.(map[string]any); ok && key == "function" && v["type"] == "TABLE_FUNCTION" {
+				x = f["children"] // its name has been checked as a table function's
+			}
 			if err := k.check(x); err != nil {
 				return err
 			}
@@ -219,36 +222,43 @@ func (k *sqlCheck) check(v any) error {
 }
 
 func (k *sqlCheck) node(v map[string]any) error {
-	t, _ := v["type"].(string)
-	if _, isRef := v["sample"]; isRef && v["select_list"] == nil {
-		// A table reference: only kinds that are known to be harmless.
-		switch t {
-		case "BASE_TABLE":
-			name, _ := v["table_name"].(string)
-			schema, _ := v["schema_name"].(string)
-			catalog, _ := v["catalog_name"].(string)
-			if schema != "" || catalog != "" || !k.names[strings.ToLower(name)] {
-				return sqlMistake(fmt.Sprintf("there is no table %.80q; the one view is events", name))
-			}
-		case "TABLE_FUNCTION":
-			f, _ := v["function"].(map[string]any)
-			name, _ := f["function_name"].(string)
-			if !tableFunction(strings.ToLower(name)) {
-				return sqlMistake(fmt.Sprintf("the table function %.80q is not allowed; read the view events", name))
-			}
-		case "SHOW_REF":
-			if name, _ := v["table_name"].(string); name != "" && !k.names[strings.ToLower(strings.Trim(name, `"`))] {
-				return sqlMistake(fmt.Sprintf("cannot show %.80q; the one view is events", name))
-			}
-		case "SUBQUERY", "JOIN", "EXPRESSION_LIST", "EMPTY", "EMPTY_FROM", "PIVOT", "COLUMN_DATA", "DELIM_GET", "CTE":
-		default:
+	text := func(key string) string { s, _ := v[key].(string); return s }
+	_, table := v["sample"]
+	table = table && v["select_list"] == nil
+	switch t := text("type"); t {
+	case "BASE_TABLE":
+		if text("schema_name") != "" || text("catalog_name") != "" || !k.names[strings.ToLower(text("table_name"))] {
+			return sqlMistake(fmt.Sprintf("there is no table %.80q; the one view is events", text("table_name")))
+		}
+	case "TABLE_FUNCTION":
+		f, _ := v["function"].(map[string]any)
+		name, _ := f["function_name"].(string)
+		if !tableFunction(strings.ToLower(name)) {
+			return sqlMistake(fmt.Sprintf("the table function %.80q is not allowed; read the view events", name))
+		}
+	case "SHOW_REF":
+		if name := strings.ToLower(strings.Trim(text("table_name"), `"`)); name != "" && !k.names[name] {
+			return sqlMistake(fmt.Sprintf("cannot show %.80q; the one view is events", name))
+		}
+	case "SUBQUERY", "JOIN", "EXPRESSION_LIST", "EMPTY", "EMPTY_FROM", "PIVOT":
+	default:
+		if table {
 			return sqlMistake(fmt.Sprintf("%.80q is not allowed in FROM; read the view events", t))
 		}
 	}
-	if v["class"] == "FUNCTION" {
-		name, _ := v["function_name"].(string)
-		if bannedFunction(strings.ToLower(name)) {
-			return sqlMistake(fmt.Sprintf("the function %.80q is not allowed", name))
+	if text("class") != "FUNCTION" {
+		return nil
+	}
+	switch name := strings.ToLower(text("function_name")); {
+	case bannedFunction(name):
+		return sqlMistake(fmt.Sprintf("the function %.80q is not allowed", name))
+	case name == "replace" || name == "regexp_replace":
+		// With a value in place of a constant the result grows as the product.
+		args, _ := v["children"].([]any)
+		for i, a := range args {
+			if m, _ := a.(map[string]any); i > 0 && m["class"] != "CONSTANT" {
+				return sqlMistake(fmt.Sprintf("%s takes only constants after its first argument here", name))
+			}
 		}
 	}
 	return nil
@@ -257,19 +267,20 @@ func (k *sqlCheck) node(v map[string]any) error {
 // tableFunction lists those that make rows out of their arguments and read nothing.
 func tableFunction(name string) bool {
 	switch name {
-	case "unnest", "range", "generate_series", "json_each", "json_tree", "repeat_row":
+	case "unnest", "range", "generate_series", "json_each", "json_tree":
 		return true
 	}
 	return false
 }
 
 // bannedFunction lists scalar functions that tell of the engine or the process
-// rather than of events, that have effects, or that can take memory without bound
-// or measure: the engine's limit does not count a single value's.
+// rather than of events, that have effects, or that make a value of any size out
+// of a number: the engine's memory limit does not count what is inside one value.
 func bannedFunction(name string) bool {
 	switch name {
-	case "getenv", "getvariable", "current_setting", "write_log", "nextval", "currval", "set_config", "json_execute_serialized_sql",
-		"json_serialize_plan", "repeat", "lpad", "rpad", "sleep_ms", "add_parquet_key", "parse_duckdb_log_message":
+	case "getenv", "getvariable", "current_setting", "set_config", "write_log", "nextval", "currval", "json_execute_serialized_sql",
+		"json_serialize_plan", "add_parquet_key", "parse_duckdb_log_message", "get_block_size", "sleep_ms",
+		"repeat", "lpad", "rpad", "printf", "format", "bitstring", "list_resize", "array_resize", "range", "generate_series", "equi_width_bins":
 		return true
 	}
 	return strings.HasPrefix(name, "duckdb_") || strings.HasPrefix(name, "pragma_") || strings.HasPrefix(name, "pg_")
