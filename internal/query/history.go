@@ -121,7 +121,12 @@ type openChange struct {
 
 func (h *history) closed() bool { return len(h.open) == 0 }
 
+// keyOf names the object. The events of a namespace have its name as their
+// namespace, but for its creation.
 func keyOf(e *audit.Event) string {
+	if e.Resource == "namespaces" && e.APIGroup == "" {
+		return e.Cluster + "\x00" + e.Name
+	}
 	return e.Cluster + "\x00" + e.APIGroup + "\x00" + e.Namespace + "\x00" + e.Name
 }
 
@@ -284,7 +289,6 @@ func readBodies(e *audit.Event) bodies {
 	}
 	if e.Level == audit.LevelMetadata {
 		b.note = "bodies were not recorded (level Metadata)"
-		b.gone = e.Verb == "delete"
 		return b
 	}
 	request, response := splitBodies(e.Raw)
@@ -292,7 +296,9 @@ func readBodies(e *audit.Event) bodies {
 	if e.Verb == "delete" {
 		// A graceful deletion answers with the object and its deletionTimestamp.
 		meta, _ := after["metadata"].(map[string]any)
-		b.gone = after == nil || meta["deletionTimestamp"] == nil
+		if b.gone = meta["deletionTimestamp"] == nil; !b.gone {
+			b.object = after
+		}
 		return b
 	}
 	switch {
