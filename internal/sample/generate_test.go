@@ -139,11 +139,11 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// BenchmarkGenerate is for 20,000 events at a time; reading the sample is in it.
+// BenchmarkGenerate is for 100,000 events at a time; reading the sample is in it.
 func BenchmarkGenerate(b *testing.B) {
 	var n counter
 	for b.Loop() {
-		if err := sample.Generate(&n, options(20_000)); err != nil {
+		if err := sample.Generate(&n, options(100_000)); err != nil {
 			b.Fatal(err)
 		}
 	}

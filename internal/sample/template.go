@@ -157,6 +157,7 @@ func cut(e *audit.Event, rules []rule) stage {
 	for _, r := range rules {
 		begins[r.before[0]] = true
 	}
+	user := strings.Index(e.Raw, `"sourceIPs":`) // before it is who it was
 	at := 0
 	add := func(p part, from, to int) {
 		p.text, p.was = strings.Clone(e.Raw[at:from]), strings.Clone(e.Raw[from:to])
@@ -178,11 +179,12 @@ func cut(e *audit.Event, rules []rule) stage {
 			continue
 		}
 		if id, hash, ok := uuid(e.Raw[i:]); ok {
-			g := gapUID
-			if id == e.AuditID {
-				g = gapAuditID
+			switch {
+			case id == e.AuditID:
+				add(part{gap: gapAuditID}, i, i+len(id))
+			case i > user: // the accounts of the cluster's own parts keep their UIDs
+				add(part{gap: gapUID, hash: hash}, i, i+len(id))
 			}
-			add(part{gap: g, hash: hash}, i, i+len(id))
 		} else if t, n := moment(e.Raw[i:]); n > 0 {
 			add(part{gap: gapTime, time: t}, i, i+n)
 		}
