@@ -461,6 +461,7 @@ func (r *Reader) unreadable(path string, err error) {
 type Position struct {
 	File   string // being read
 	Offset int64  // of the next record, uncompressed
+	Open   bool   // File is there and open
 	Live   bool   // it is the live file
 	// Lag is how many bytes are known to be written and not handed out. Of
 	// compressed files the compressed size counts.
@@ -471,7 +472,7 @@ type Position struct {
 func (r *Reader) Position() Position {
 	p := Position{File: r.path}
 	if r.cur != nil {
-		p.File, p.Offset, p.Live = r.cur.path, r.cur.consumed(), r.cur.live
+		p.File, p.Offset, p.Open, p.Live = r.cur.path, r.cur.consumed(), true, r.cur.live
 		if r.cur.z == nil {
 			p.Lag = max(0, r.cur.size()-p.Offset)
 		} else if at, err := r.cur.f.Seek(0, io.SeekCurrent); err == nil {

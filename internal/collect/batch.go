@@ -1,0 +1,213 @@
+package collect
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/audit/logfile"
+)
+
+// budget bounds the bytes that all batches and long lines hold. Who waits for it
+// holds nothing of it but what is on its way to the store, so nobody waits for ever.
+type budget struct {
+	sem  *semaphore.Weighted
+	size int64
+}
+
+func newBudget(size int64) *budget { return &budget{semaphore.NewWeighted(size), size} }
+
+// batch is what becomes one Commit.
+type batch struct {
+	events audit.Batch
+	bad    []Quarantined
+	gaps   []Gap
+	cursor json.RawMessage
+
+	badBytes  int64
+	lineBytes int64 // of the lines in it, for the lag
+	held      int64 // of the budget
+	since     time.Time
+	file      string // position behind it
+	offset    int64
+}
+
+// eventCost is what an event costs besides its line: its columns, which may be
+// decoded copies, and the list they are in, which grows by doubling.
+const (
+	eventCost = 2 << 10
+	step      = 1 << 20
+	eventSize = int64(unsafe.Sizeof(audit.Event{}))
+)
+
+func (b *batch) bytes() int64 { return b.events.Bytes() + b.badBytes }
+
+func (b *batch) empty() bool {
+	return len(b.events.Events) == 0 && len(b.bad) == 0 && len(b.gaps) == 0
+}
+
+// builder collects records into batches and hands full ones to flush.
+type builder struct {
+	source, cluster string
+	budget          *budget
+	maxEvents       int
+	maxBytes        int64
+	// flush hands the current batch on. With wait it returns when that and all
+	// before it are durable.
+	flush func(ctx context.Context, wait bool) error
+
+	cur     *batch
+	granted int64 // for a long line
+	pending []Gap // that wait for the event after them
+	last    audit.Time
+	lines   int64
+}
+
+// begin starts the next batch. Behind a full one it gets the room of a full one at
+// once, if the budget has it.
+func (b *builder) begin(full int) {
+	b.cur = &batch{}
+	b.cur.events.Source, b.cur.events.Cluster = b.source, b.cluster
+	if n := int64(full) * eventSize; full > 0 && b.budget.sem.TryAcquire(n) {
+		b.cur.held = n
+		b.cur.events.Events = make([]audit.Event, 0, full)
+	}
+}
+
+// take ends the current batch and begins the next. It returns nil if it is empty.
+func (b *builder) take() *batch {
+	t, n := b.cur, 0
+	if !t.empty() {
+		b.settle(0)
+		if b.full() {
+			n = min(b.maxEvents, len(t.events.Events)*9/8)
+		}
+	}
+	b.begin(n)
+	if t.empty() {
+		b.done(t)
+		return nil
+	}
+	return t
+}
+
+// ahead is what a source reserves before it asks for a record, which it could not
+// refuse any more: its cursor would be behind it. Longer lines come with a grant.
+const ahead = 256 << 10
+
+// reserve makes room for n bytes more in the current batch.
+func (b *builder) reserve(ctx context.Context, n int) error {
+	need := min(b.cur.bytes()+int64(n)+eventCost, b.budget.size)
+	if need <= b.cur.held+b.granted/2 {
+		return nil
+	}
+	more := min((need-b.cur.held+step-1)/step*step, b.budget.size-b.cur.held)
+	if b.budget.sem.TryAcquire(more) {
+		b.cur.held += more
+		return nil
+	}
+	// Wait holding nothing; while a long line is held, for its own batch only.
+	if err := b.flush(ctx, b.granted > 0); err != nil {
+		return err
+	}
+	if b.granted > 0 {
+		return nil
+	}
+	more = min((int64(n)+eventCost+step-1)/step*step, b.budget.size)
+	if err := b.budget.sem.Acquire(ctx, more); err != nil {
+		return err
+	}
+	b.cur.held += more
+	return nil
+}
+
+// grow is logfile's Grow: room for a long line and for its copy in a batch.
+func (b *builder) grow(ctx context.Context, size int) error {
+	if err := b.flush(ctx, true); err != nil {
+		return err
+	}
+	n := min(2*int64(size)+step, b.budget.size)
+	if err := b.budget.sem.Acquire(ctx, n); err != nil {
+		return err
+	}
+	b.granted = n
+	return nil
+}
+
+// shrink is logfile's Shrink. What the grant paid for must have left.
+func (b *builder) shrink(ctx context.Context) {
+	_ = b.flush(ctx, true) // its error is that of ctx: memory does not matter any more
+	b.budget.sem.Release(b.granted)
+	b.granted = 0
+}
+
+// done gives back what t held.
+func (b *builder) done(t *batch) {
+	b.budget.sem.Release(t.held)
+	t.held = 0
+}
+
+// add decodes one line into the batch.
+func (b *builder) add(line []byte) error {
+	if err := b.cur.events.Add(line); err != nil {
+		return err
+	}
+	b.started()
+	b.last = b.cur.events.Events[len(b.cur.events.Events)-1].Time
+	b.settle(b.last)
+	return nil
+}
+
+// started notes when the first record came into the batch.
+func (b *builder) started() {
+	if b.cur.since.IsZero() {
+		b.cur.since = time.Now()
+	}
+}
+
+// settle puts the pending gaps into the batch; they end at to.
+func (b *builder) settle(to audit.Time) {
+	if len(b.pending) == 0 {
+		return
+	}
+	for _, g := range b.pending {
+		g.To = to
+		b.cur.gaps = append(b.cur.gaps, g)
+	}
+	b.pending = b.pending[:0]
+}
+
+// line takes a line and what can be recovered of it.
+func (b *builder) line(rec logfile.Record) {
+	b.lines++
+	b.cur.lineBytes += int64(len(rec.Line)) + 1
+	err := b.add(rec.Line)
+	if err == nil {
+		return
+	}
+	for _, p := range logfile.Recover(rec.Line, b.add) {
+		if !p.Event {
+			b.quarantine(rec.File, rec.Offset+int64(p.Offset), p.Data, err.Error())
+		}
+	}
+}
+
+// quarantine keeps a copy of bytes that are no event.
+func (b *builder) quarantine(file string, offset int64, data []byte, reason string) {
+	b.cur.bad = append(b.cur.bad, Quarantined{
+		Source: b.source, File: file, Offset: offset, Reason: reason,
+		At: audit.TimeOf(time.Now()), Line: bytes.Clone(data),
+	})
+	b.cur.badBytes += int64(len(data)) + 512
+	b.started()
+}
+
+// full reports whether the batch should go.
+func (b *builder) full() bool {
+	return len(b.cur.events.Events) >= b.maxEvents || len(b.cur.bad) >= b.maxEvents || b.cur.bytes() >= b.maxBytes
+}
