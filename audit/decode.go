@@ -183,6 +183,8 @@ func (d *decoder) key(i int) (string, int) {
 // head is how the API server begins each line.
 const head = `{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"`
 
+const _ = uint(pad - len(head)) // has reads no more than the padding
+
 // has reports whether lit is at i. It reads len(lit) bytes: at most pad.
 func (s src) has(i int, lit string) bool { return s.str(i, i+len(lit)) == lit }
 

@@ -199,13 +199,7 @@ value:
 		}
 	case '{':
 		if level == 64 || depth+level >= maxDepth {
-			if depth+level >= maxDepth {
-				return ^i
-			}
-			if i = s.skipValue(i, depth+level); i < 0 {
-				return i
-			}
-			break
+			goto deeper
 		}
 		i++
 		if isSpace(s.at(i)) {
@@ -220,13 +214,7 @@ value:
 		goto key
 	case '[':
 		if level == 64 || depth+level >= maxDepth {
-			if depth+level >= maxDepth {
-				return ^i
-			}
-			if i = s.skipValue(i, depth+level); i < 0 {
-				return i
-			}
-			break
+			goto deeper
 		}
 		i++
 		if isSpace(s.at(i)) {
@@ -299,10 +287,7 @@ key:
 			return ^i
 		}
 	}
-	// Most keys end within eight bytes: that is skipString's first step, here.
-	if m := special(s.word(i + 1)); m != 0 && s.at(i+1+bits.TrailingZeros64(m)>>3) == '"' {
-		i += 2 + bits.TrailingZeros64(m)>>3
-	} else if i = s.skipString(i + 1); i < 0 {
+	if i = s.skipString(i + 1); i < 0 {
 		return i
 	}
 	if s.at(i) != ':' {
@@ -312,4 +297,12 @@ key:
 	}
 	i++
 	goto value
+deeper:
+	if depth+level >= maxDepth {
+		return ^i
+	}
+	if i = s.skipValue(i, depth+level); i < 0 {
+		return i
+	}
+	goto after
 }
