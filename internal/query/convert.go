@@ -39,6 +39,8 @@ type converter struct {
 	now   time.Time
 	uses  map[string]bool
 	nodes int
+	// pattern is the size of all patterns.
+	pattern int
 }
 
 // scope is a variable of exists or all: the member of a list column, or, when a
@@ -494,27 +496,34 @@ func (c *converter) textCall(e ast.Expr, name string, target, arg ast.Expr, s *s
 		return nil, c.fail(arg, "%s needs a text in quotes", name)
 	}
 	if name == "matches" {
-		if err := checkPattern(string(text)); err != nil {
+		size, err := checkPattern(string(text))
+		if err != nil {
 			return nil, c.fail(arg, "%s", oneLine(err.Error()))
+		}
+		if c.pattern += size; c.pattern > maxPattern {
+			return nil, c.fail(arg, "the patterns are too large: their repetitions make %d characters, more than %d", c.pattern, maxPattern)
 		}
 	}
 	return &Text{Column: o.column, Func: name, Arg: string(text)}, nil
 }
 
-// maxPattern is the most that a pattern may become when its repetitions are
-// written out, in characters and ranges. It keeps both back ends' memory small.
+// maxPattern is the most that a filter's patterns may become when their
+// repetitions are written out, in characters and ranges. It keeps the memory of
+// both back ends small.
 const maxPattern = 10_000
 
-func checkPattern(p string) error {
+// checkPattern is the size of a pattern, or what is wrong with it.
+func checkPattern(p string) (int, error) {
 	re, err := syntax.Parse(p, syntax.Perl)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if n := patternSize(re); n > maxPattern {
-		return fmt.Errorf("the pattern is too large: its repetitions make %d characters, more than %d", n, maxPattern)
+	size := patternSize(re)
+	if size > maxPattern {
+		return size, nil // is refused, and never compiled
 	}
 	_, err = regexp.Compile(p)
-	return err
+	return size, err
 }
 
 func patternSize(re *syntax.Regexp) int {

@@ -21,8 +21,7 @@ func engine(events ...audit.Event) *query.Engine { return query.NewEngine(queryt
 func usage(t *testing.T, err error, want string) {
 	t.Helper()
 	var bad *query.UsageError
-	var filter *query.FilterError
-	if !errors.As(err, &bad) && !errors.As(err, &filter) || !strings.Contains(err.Error(), want) {
+	if !errors.As(err, &bad) || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want a usage error with %q", err, want)
 	}
 }

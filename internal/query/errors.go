@@ -43,6 +43,15 @@ func (e *FilterError) Error() string {
 	return s
 }
 
+// As makes a FilterError a [*UsageError] for errors.As.
+func (e *FilterError) As(target any) bool {
+	u, ok := target.(**UsageError)
+	if ok {
+		*u = &UsageError{Message: e.Error(), Suggest: e.Suggest}
+	}
+	return ok
+}
+
 // caretWidth is how much of a long line [FilterError.Caret] shows, in code points.
 const caretWidth = 100
 

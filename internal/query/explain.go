@@ -50,7 +50,7 @@ func syntaxError(text string, errs []*cel.Error) *FilterError {
 	rest := restAt(text, e.Line, e.Column)
 	before := wordBefore(text, e.Line, e.Column)
 	switch {
-	case strings.Contains(message, "recursion limit"):
+	case strings.Contains(message, "recursion"):
 		e.Message = fmt.Sprintf("the filter nests more than %d deep", maxFilterDepth)
 	case strings.HasPrefix(rest, "=~"), strings.HasPrefix(rest, "~"):
 		e.Message = `~ is no operator; write user.matches("...") for a pattern`
@@ -148,6 +148,8 @@ func typeError(text string, tree *ast.AST, errs []*cel.Error) *FilterError {
 	}
 	node, path := locate(tree, first.ExprID)
 	switch {
+	case strings.Contains(message, "recursion"):
+		e.Message = fmt.Sprintf("the filter nests more than %d deep", maxFilterDepth)
 	case strings.Contains(message, "does not support field selection"):
 		e.Message = fmt.Sprintf("columns have no fields: %s", quoteShort(path))
 		e.Suggest = suggestColumn(path)

@@ -128,7 +128,10 @@ func TestParseLimits(t *testing.T) {
 		{"product", `["a","b","c","d","e","f","g","h"].exists(a, ["a","b","c","d","e","f","g","h"].exists(b, ["a","b","c","d","e","f","g","h"].exists(c, ` +
 			`["a","b","c","d","e","f","g","h"].exists(d, ["a","b","c","d","e","f","g","h"].exists(e, user == a + b + c + d + e)))))`, "more than 20000 parts"},
 		{"constant loop", "[" + strings.Repeat("1,", 999) + "1].all(a, [" + strings.Repeat("1,", 999) + "1].all(b, a == b))", "limit"},
-		{"pattern", `user.matches("` + strings.Repeat("a{1000}", 100) + `")`, "pattern is too large"},
+		{"pattern", `user.matches("` + strings.Repeat("a{1000}", 100) + `")`, "patterns are too large"},
+		{"many patterns", strings.Repeat(`user.matches("[a-z]{900}") || `, 100) + "final", "patterns are too large"},
+		{"long sum", "1" + strings.Repeat("+1", 30_000) + " == 1", "deep"},
+		{"long path", "a" + strings.Repeat(".a", 30_000), "deep"},
 		{"nested pattern", `user.matches("((a{100}){100}){100}")`, ""},
 		{"not UTF-8", "verb == \"\xff\"", "not valid UTF-8"},
 	}
