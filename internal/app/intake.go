@@ -15,6 +15,7 @@ import (
 	"github.com/ktrail/ktrail/audit/pipeline"
 	"github.com/ktrail/ktrail/internal/collect"
 	"github.com/ktrail/ktrail/internal/durable"
+	"github.com/ktrail/ktrail/internal/query"
 	"github.com/ktrail/ktrail/internal/store"
 	"github.com/ktrail/ktrail/internal/web"
 )
@@ -105,7 +106,38 @@ func (in *Intake) Append(ctx context.Context, c collect.Commit) (collect.Result,
 	return collect.Result(r), err
 }
 
+// ImportOptions is what [Intake.Import] loads.
+type ImportOptions struct {
+	Files   []string // "-" is Stdin
+	Stdin   io.Reader
+	Cluster string
+	// Progress is told after each commit, never by two at once. May be nil.
+	Progress func(collect.Progress)
+}
+
+// Import stores the events of files, a few at a time. Files that cannot be read
+// to their end are in the error, each a *[query.UsageError]; the others are stored.
+func (in *Intake) Import(ctx context.Context, o ImportOptions) (web.ImportSummary, error) {
+	sum, err := collect.Import(ctx, collect.ImportOptions{
+		Appender: in, Logger: in.logger, Inputs: o.Files, Stdin: o.Stdin, Cluster: o.Cluster, Progress: o.Progress,
+	})
+	return summaryOf(sum), errors.Join(err, badFiles(sum.Errors))
+}
+
 // ImportStream stores one stream of events, in any format that import knows.
 func (in *Intake) ImportStream(ctx context.Context, name, cluster string, r io.Reader) (web.ImportSummary, error) {
-	return web.ImportSummary{}, nil
+	sum, err := collect.ImportStream(ctx, collect.ImportOptions{Appender: in, Logger: in.logger, Cluster: cluster}, name, r)
+	return summaryOf(sum), errors.Join(err, badFiles(sum.Errors))
+}
+
+func summaryOf(s collect.Summary) web.ImportSummary {
+	return web.ImportSummary{Files: s.Files, Bytes: s.Bytes, Events: s.Events, Duplicates: s.Duplicates, Quarantined: s.Quarantined}
+}
+
+func badFiles(list []collect.FileError) error {
+	var errs []error
+	for _, e := range list {
+		errs = append(errs, &query.UsageError{Message: e.Error()})
+	}
+	return errors.Join(errs...)
 }

@@ -17,7 +17,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ktrail/ktrail/audit/logfile"
 	"github.com/ktrail/ktrail/internal/app"
+	"github.com/ktrail/ktrail/internal/collect"
 	"github.com/ktrail/ktrail/internal/web"
 )
 
@@ -107,7 +109,7 @@ func findInputs(args []string) ([]input, error) {
 					return filepath.SkipDir
 				}
 				return nil
-			case !d.Type().IsRegular():
+			case !d.Type().IsRegular() || !logfile.LogLike(d.Name()):
 				return nil
 			}
 			info, err := d.Info()
@@ -121,7 +123,7 @@ func findInputs(args []string) ([]input, error) {
 			return nil, err
 		}
 		if len(inputs) == found {
-			return nil, usagef("import %s: the directory holds no file", clean(arg))
+			return nil, usagef("import %s: the directory holds no log: name files one by one to import them whatever they are called", clean(arg))
 		}
 	}
 	return inputs, nil
@@ -144,33 +146,23 @@ func badInput(path string, err error) error {
 	return fmt.Errorf("import %s: %w", clean(path), err)
 }
 
-// importer stores one stream of events.
-type importer func(ctx context.Context, name, cluster string, r io.Reader) (web.ImportSummary, error)
-
-func (c *cmdline) importAll(ctx context.Context, o *importOptions, minFree int64, inputs []input) (err error) {
-	var to importer
-	if o.data != "" {
-		in, err := app.OpenIntake(ctx, app.StoreOptions{Dir: o.data, MinFree: minFree}, c.logger(slog.LevelWarn))
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, in.Close()) }()
-		to = in.ImportStream
-	} else {
-		client, err := web.NewClient(o.url())
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		// Ask before reading gigabytes, or waiting for standard input.
-		if _, err := client.Status(ctx); err != nil {
-			return err
-		}
-		to = client.Import
-	}
+func (c *cmdline) importAll(ctx context.Context, o *importOptions, minFree int64, inputs []input) error {
 	start := time.Now()
+	load := c.importToServer
+	if o.data != "" {
+		load = func(ctx context.Context, o *importOptions, inputs []input, p *progress) (web.ImportSummary, error) {
+			return c.importToData(ctx, o, minFree, inputs, p)
+		}
+	}
 	p := c.startProgress(!o.quiet)
-	sum, err := c.importEach(ctx, o, inputs, to, p)
+	for _, in := range inputs {
+		if in.size == 0 {
+			p.total.Store(0) // the end of a stream is not known
+			break
+		}
+		p.total.Add(in.size)
+	}
+	sum, err := load(ctx, o, inputs, p)
 	p.finish()
 	if !o.quiet && (err == nil || sum.Events+sum.Duplicates+sum.Quarantined > 0) {
 		c.summarize(sum, time.Since(start))
@@ -178,30 +170,50 @@ func (c *cmdline) importAll(ctx context.Context, o *importOptions, minFree int64
 	return err
 }
 
-// importEach stores the inputs, a few at a time. After an error the ones that
-// have begun are ended; what they had stored stays.
-func (c *cmdline) importEach(ctx context.Context, o *importOptions, inputs []input, to importer, p *progress) (web.ImportSummary, error) {
-	var total int64
-	for _, in := range inputs {
-		if in.size == 0 {
-			total = 0 // the end of a stream is not known
-			break
-		}
-		total += in.size
+func (c *cmdline) importToData(ctx context.Context, o *importOptions, minFree int64, inputs []input, p *progress) (sum web.ImportSummary, err error) {
+	in, err := app.OpenIntake(ctx, app.StoreOptions{Dir: o.data, MinFree: minFree}, c.logger(slog.LevelWarn))
+	if err != nil {
+		return sum, err
 	}
-	p.total.Store(total)
+	defer func() { err = errors.Join(err, in.Close()) }()
+	files := make([]string, len(inputs))
+	for i := range inputs {
+		files[i] = inputs[i].path
+	}
+	return in.Import(ctx, app.ImportOptions{
+		Files: files, Stdin: c.In, Cluster: o.cluster,
+		Progress: func(at collect.Progress) {
+			p.done.Store(at.Bytes)
+			p.events.Store(at.Events)
+		},
+	})
+}
+
+// importStreams is how many files are sent at a time.
+const importStreams = 2
+
+// importToServer sends the inputs. What a server has taken of them stays there
+// if another fails.
+func (c *cmdline) importToServer(ctx context.Context, o *importOptions, inputs []input, p *progress) (web.ImportSummary, error) {
+	client, err := web.NewClient(o.url())
+	if err != nil {
+		return web.ImportSummary{}, err
+	}
+	defer client.Close()
+	// Ask before reading gigabytes, or waiting for standard input.
+	if _, err := client.Status(ctx); err != nil {
+		return web.ImportSummary{}, err
+	}
 	var (
-		mu  sync.Mutex
-		sum web.ImportSummary
+		mu   sync.Mutex
+		sum  web.ImportSummary
+		errs []error
+		g    errgroup.Group
 	)
-	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(importStreams)
 	for _, in := range inputs {
 		g.Go(func() error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			one, err := c.importOne(ctx, o, in, to, p)
+			one, err := c.send(ctx, client, o.cluster, in, p)
 			mu.Lock()
 			defer mu.Unlock()
 			sum.Files += one.Files
@@ -210,17 +222,15 @@ func (c *cmdline) importEach(ctx context.Context, o *importOptions, inputs []inp
 			sum.Duplicates += one.Duplicates
 			sum.Quarantined += one.Quarantined
 			p.events.Store(sum.Events + sum.Duplicates)
-			return err
+			errs = append(errs, err)
+			return nil
 		})
 	}
-	err := g.Wait()
-	return sum, err
+	err = g.Wait()
+	return sum, errors.Join(append(errs, err)...)
 }
 
-// importStreams is how many files are read at a time.
-const importStreams = 2
-
-func (c *cmdline) importOne(ctx context.Context, o *importOptions, in input, to importer, p *progress) (web.ImportSummary, error) {
+func (c *cmdline) send(ctx context.Context, client *web.Client, cluster string, in input, p *progress) (web.ImportSummary, error) {
 	name, r := "stdin", c.In
 	if in.path != "-" {
 		f, err := os.Open(in.path)
@@ -228,17 +238,9 @@ func (c *cmdline) importOne(ctx context.Context, o *importOptions, in input, to 
 			return web.ImportSummary{}, badInput(in.path, err)
 		}
 		defer func() { _ = f.Close() }()
-		r = f
-		// The whole path tells files of the same name in two directories apart.
-		if name, err = filepath.Abs(in.path); err != nil {
-			name = in.path
-		}
+		name, r = in.path, f
 	}
-	sum, err := to(ctx, name, o.cluster, &countingReader{r, &p.done})
-	if err != nil {
-		return sum, fmt.Errorf("import %s: %w", clean(in.path), err)
-	}
-	return sum, nil
+	return client.Import(ctx, name, cluster, &countingReader{r, &p.done})
 }
 
 // countingReader adds what is read to n.

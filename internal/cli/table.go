@@ -79,7 +79,12 @@ func (t *table) flush() error {
 	return nil
 }
 
-const tableGap = 2
+// tableGap is the columns between two cells; narrowest is the least of a cell on a
+// terminal too narrow for what the columns ask.
+const (
+	tableGap  = 2
+	narrowest = 4
+)
 
 func (t *table) settle() {
 	t.widths = make([]int, len(t.columns))
@@ -114,11 +119,11 @@ func (t *table) settle() {
 			t.widths[i] = 0
 		}
 	}
-	shrink := func(spare bool) {
+	shrink := func(may func(column) bool, least func(column) int) {
 		for n := over(); n > 0; n = over() {
 			widest := -1
 			for i, c := range t.columns {
-				if c.least == 0 || c.spare != spare || t.widths[i] <= c.least {
+				if !may(c) || t.widths[i] <= least(c) {
 					continue
 				}
 				if widest < 0 || t.widths[i] > t.widths[widest] {
@@ -131,13 +136,15 @@ func (t *table) settle() {
 			t.widths[widest]--
 		}
 	}
-	shrink(true)
-	shrink(false)
+	own := func(c column) int { return c.least }
+	shrink(func(c column) bool { return c.least > 0 && c.spare }, own)
+	shrink(func(c column) bool { return c.least > 0 && !c.spare }, own)
 	for i := len(t.columns) - 1; i > 0 && over() > 0; i-- {
 		if t.columns[i].spare {
 			t.widths[i] = 0
 		}
 	}
+	shrink(func(column) bool { return true }, func(column) int { return narrowest })
 	// Room that leaving columns out has freed goes back to those that were cut.
 	for free := -over(); free > 0; free-- {
 		grow := -1
