@@ -102,7 +102,7 @@ func benchFreshness(ctx context.Context, o options, t *table) error {
 		return err
 	}
 	var text bytes.Buffer
-	if err := sample.Generate(&text, sample.Options{Events: 1000, Seed: 2, Days: 1}); err != nil {
+	if err := sample.Generate(&text, sample.Options{Log: sampleLog, Events: 1000, Seed: 2, Days: 1}); err != nil {
 		return err
 	}
 	var lines []string

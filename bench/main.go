@@ -126,7 +126,7 @@ func generate(path string, events int) error {
 	if err != nil {
 		return err
 	}
-	if err := sample.Generate(f, sample.Options{Events: events, Seed: 1, Days: 30}); err != nil {
+	if err := sample.Generate(f, sample.Options{Log: sampleLog, Events: events, Seed: 1, Days: 30}); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if err := f.Close(); err != nil {
@@ -134,6 +134,9 @@ func generate(path string, events int) error {
 	}
 	return os.Rename(path+".tmp", path)
 }
+
+// sampleLog is what the generator varies; make runs this program in the top folder.
+const sampleLog = "testdata/audit-sample.log.gz"
 
 // table prints a row as soon as it is known: a run over ten million events
 // takes long, and what is measured should not wait for what is not.

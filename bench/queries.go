@@ -94,7 +94,7 @@ func pickQuestions(ctx context.Context, e query.Questions) ([]question, error) {
 	if _, err := e.Search(ctx, query.SearchQuestion{Scope: query.Scope{Filter: `verb == "delete"`}, Limit: 1}, keep(&needle)); err != nil {
 		return nil, err
 	}
-	if _, err := e.Search(ctx, query.SearchQuestion{Scope: query.Scope{Filter: `resource == "deployments" && verb == "update" && subresource == ""`}, Limit: 1}, keep(&object)); err != nil {
+	if _, err := e.Search(ctx, query.SearchQuestion{Scope: query.Scope{Filter: `resource == "deployments" && verb in ["update", "patch"] && subresource == ""`}, Limit: 1}, keep(&object)); err != nil {
 		return nil, err
 	}
 	if needle.AuditID == "" || object.Name == "" {
