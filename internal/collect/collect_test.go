@@ -137,3 +137,10 @@ func following(t *testing.T, o Options) (s *Service, stop func()) {
 	})
 	return s, func() { cancel(); done.Wait() }
 }
+
+// discard takes everything.
+type discard struct{}
+
+func (discard) Append(_ context.Context, c Commit) (Result, error) {
+	return Result{Added: len(c.Events)}, nil
+}
