@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,34 +30,38 @@ var odd = []audit.Event{
 	{Time: audit.TimeOf(testNow.Add(-2 * time.Hour)), Verb: "get", Stage: audit.StagePanic, User: "get", AsGroups: []string{"get", "x", "y"}, Message: strings.Repeat("long ", 1000)},
 }
 
-// someEvents are odd ones and every 25th of the sample.
+// someEvents are odd ones, every 25th of the sample, and of the logs that
+// KTRAIL_TEST_LOGS names (separated by colons), if there are any.
 func someEvents(tb testing.TB) []audit.Event {
 	tb.Helper()
-	f, err := os.Open("../../testdata/audit-sample.log.gz")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	in := bufio.NewScanner(z)
-	in.Buffer(nil, 16<<20)
 	events := append([]audit.Event(nil), odd...)
-	for n := 0; in.Scan(); n++ {
-		if n%25 != 0 {
-			continue
-		}
-		var e audit.Event
-		if err := audit.Decode([]byte(in.Text()), &e); err != nil {
+	logs := append([]string{"../../testdata/audit-sample.log.gz"}, filepath.SplitList(os.Getenv("KTRAIL_TEST_LOGS"))...)
+	for _, name := range logs {
+		before := len(events)
+		f, err := os.Open(name)
+		if err != nil {
 			tb.Fatal(err)
 		}
-		e.ID = int64(n)
-		events = append(events, e)
-	}
-	if in.Err() != nil || len(events) < 100 {
-		tb.Fatalf("%d events, %v", len(events), in.Err())
+		defer f.Close()
+		var r io.Reader = f
+		if strings.HasSuffix(name, ".gz") {
+			if r, err = gzip.NewReader(f); err != nil {
+				tb.Fatal(err)
+			}
+		}
+		in := bufio.NewScanner(r)
+		in.Buffer(nil, 16<<20)
+		for n := 0; in.Scan(); n++ {
+			var e audit.Event
+			if n%25 != 0 || audit.Decode([]byte(in.Text()), &e) != nil {
+				continue
+			}
+			e.ID = int64(n)
+			events = append(events, e)
+		}
+		if in.Err() != nil || len(events)-before < 50 {
+			tb.Fatalf("%s: %d events, %v", name, len(events)-before, in.Err())
+		}
 	}
 	return events
 }

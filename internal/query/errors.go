@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -50,6 +51,32 @@ func (e *FilterError) As(target any) bool {
 		*u = &UsageError{Message: e.Error(), Suggest: e.Suggest}
 	}
 	return ok
+}
+
+// path is a.b.c at the beginning of a text.
+var path = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*`)
+
+// Fixed is the filter with Suggest in the place of the word it is meant for, ""
+// if there is none. Another error may stand behind the first.
+func (e *FilterError) Fixed() string {
+	lines := strings.Split(e.Text, "\n")
+	if e.Suggest == "" || e.Line < 1 || e.Line > len(lines) {
+		return ""
+	}
+	line := []rune(lines[e.Line-1])
+	if e.Column < 1 || e.Column > len(line) {
+		return ""
+	}
+	before, rest := string(line[:e.Column-1]), string(line[e.Column-1:])
+	word := path.FindString(rest)
+	if dot := strings.LastIndexByte(word, '.'); dot > 0 && strings.HasPrefix(rest[len(word):], "(") {
+		word = word[:dot] // usr.startsWith(: only usr is wrong
+	}
+	if word == "" || word == e.Suggest {
+		return ""
+	}
+	lines[e.Line-1] = before + e.Suggest + rest[len(word):]
+	return strings.Join(lines, "\n")
 }
 
 // caretWidth is how much of a long line [FilterError.Caret] shows, in code points.

@@ -138,3 +138,33 @@ func TestCaretOfLongLine(t *testing.T) {
 		t.Errorf("\n%s", bad.Caret())
 	}
 }
+
+func TestFixed(t *testing.T) {
+	for in, want := range map[string]string{
+		`usr == "x"`:                     `user == "x"`,
+		`usr.startsWith("x")`:            `user.startsWith("x")`,
+		`user.hasPrefix("x")`:            `user.startsWith("x")`,
+		`len(groups) > 2`:                `size(groups) > 2`,
+		`objectRef.name == "ünï"`:        `name == "ünï"`,
+		`user.username.startsWith("x")`:  `user.startsWith("x")`,
+		"final &&\n  nmespace == \"x\" ": "final &&\n  namespace == \"x\" ",
+		`final && "ünï" == usr`:          `final && "ünï" == user`,
+		`quux_zzz == 1`:                  "",
+		`verb = "x"`:                     "",
+	} {
+		_, err := query.Parse(in)
+		bad, ok := err.(*query.FilterError)
+		if !ok {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		if got := bad.Fixed(); got != want {
+			t.Errorf("%s: got %s, want %s (%v)", in, got, want, err)
+		}
+		if want != "" {
+			if _, err := query.Parse(want); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

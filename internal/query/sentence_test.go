@@ -5,24 +5,34 @@ import (
 	"compress/gzip"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
-// sample reads the sample log. IDs are in the order of the file.
+// sample is the sample log. IDs are in the order of the file.
 func sample(tb testing.TB) []audit.Event {
 	tb.Helper()
+	events, err := readSample()
+	if err != nil || len(events) < 3000 {
+		tb.Fatalf("%d events, %v", len(events), err)
+	}
+	return slices.Clone(events)
+}
+
+var readSample = sync.OnceValues(func() ([]audit.Event, error) {
 	f, err := os.Open("../../testdata/audit-sample.log.gz")
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	defer f.Close()
 	z, err := gzip.NewReader(f)
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	in := bufio.NewScanner(z)
 	in.Buffer(nil, 16<<20)
@@ -30,17 +40,14 @@ func sample(tb testing.TB) []audit.Event {
 	for in.Scan() {
 		var e audit.Event
 		if err := audit.Decode([]byte(in.Text()), &e); err != nil {
-			tb.Fatal(err)
+			return nil, err
 		}
 		e.ID = int64(len(events) + 1)
 		e.Source = "sample"
 		events = append(events, e)
 	}
-	if err := in.Err(); err != nil || len(events) < 3000 {
-		tb.Fatalf("%d events, %v", len(events), err)
-	}
-	return events
-}
+	return events, in.Err()
+})
 
 func TestSentence(t *testing.T) {
 	at := audit.TimeOf(at)
