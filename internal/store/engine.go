@@ -23,18 +23,35 @@ import (
 // result before its first row and boxes every value; here rows stream in chunks
 // that are read in place.
 type engine struct {
-	db    duckdb.Database
+	opts  engineOptions
 	slots chan struct{} // one for each query that may run
 
 	mu     sync.Mutex
-	idle   []duckdb.Connection
+	inst   *instance
 	closed bool
 	users  sync.WaitGroup
 }
 
-// openEngine starts an instance. It takes about a millisecond.
+// instance is a DuckDB database. An internal error, which damaged bytes can
+// provoke, makes it refuse all that comes; then it is replaced.
+type instance struct {
+	db    duckdb.Database
+	idle  []duckdb.Connection
+	users int
+	dead  bool
+}
+
+// openEngine starts an engine. It takes about a millisecond.
 func openEngine(o engineOptions) (*engine, error) {
 	o = o.withDefaults()
+	inst, err := openInstance(o)
+	if err != nil {
+		return nil, err
+	}
+	return &engine{opts: o, inst: inst, slots: make(chan struct{}, o.Queries)}, nil
+}
+
+func openInstance(o engineOptions) (*instance, error) {
 	var cfg duckdb.Config
 	if duckdb.CreateConfig(&cfg) == duckdb.StateError {
 		return nil, errors.New("start query engine: no memory for its configuration")
@@ -52,21 +69,21 @@ func openEngine(o engineOptions) (*engine, error) {
 			return nil, fmt.Errorf("start query engine: it does not know the setting %s", kv[0])
 		}
 	}
-	e := &engine{slots: make(chan struct{}, o.Queries)}
+	inst := &instance{}
 	var msg string
-	if duckdb.OpenExt("", &e.db, cfg, &msg) == duckdb.StateError {
+	if duckdb.OpenExt("", &inst.db, cfg, &msg) == duckdb.StateError {
 		return nil, fmt.Errorf("start query engine: %s", oneLine(msg))
 	}
-	if err := e.configure(o); err != nil {
-		duckdb.Close(&e.db)
+	if err := inst.configure(o); err != nil {
+		duckdb.Close(&inst.db)
 		return nil, err
 	}
-	return e, nil
+	return inst, nil
 }
 
 // configure runs the settings in the order that they need: the paths before
 // external access goes, everything before the lock.
-func (e *engine) configure(o engineOptions) error {
+func (e *instance) configure(o engineOptions) error {
 	var c duckdb.Connection
 	if duckdb.Connect(e.db, &c) == duckdb.StateError {
 		return errors.New("start query engine: it takes no connection")
@@ -116,44 +133,77 @@ func (e *engine) close() {
 	e.closed = true
 	e.mu.Unlock()
 	e.users.Wait()
-	for i := range e.idle {
-		duckdb.Disconnect(&e.idle[i])
+	e.inst.end()
+}
+
+// end frees an instance that nobody uses.
+func (i *instance) end() {
+	for k := range i.idle {
+		duckdb.Disconnect(&i.idle[k])
 	}
-	duckdb.Close(&e.db)
+	i.idle = nil
+	duckdb.Close(&i.db)
 }
 
 // connection lends a connection, waiting until there are fewer queries than the limit.
-func (e *engine) connection(ctx context.Context) (duckdb.Connection, error) {
-	var none duckdb.Connection
+func (e *engine) connection(ctx context.Context) (*instance, duckdb.Connection, error) {
+	var c duckdb.Connection
+	if e == nil {
+		return nil, c, errors.New("query: this store was opened without its query engine")
+	}
 	select {
 	case e.slots <- struct{}{}:
 	case <-ctx.Done():
-		return none, ctx.Err()
+		return nil, c, ctx.Err()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	c, err := e.connect()
+	if err != nil {
 		<-e.slots
-		return none, ErrClosed
+		return nil, c, err
 	}
-	if n := len(e.idle); n > 0 {
-		c := e.idle[n-1]
-		e.idle = e.idle[:n-1]
-		e.users.Add(1)
+	e.inst.users++
+	e.users.Add(1)
+	return e.inst, c, nil
+}
+
+func (e *engine) connect() (c duckdb.Connection, err error) {
+	if e.closed {
+		return c, ErrClosed
+	}
+	if e.inst.dead {
+		inst, err := openInstance(e.opts)
+		if err != nil {
+			return c, err
+		}
+		if e.inst.users == 0 {
+			e.inst.end()
+		} // else the last one who releases it does
+		e.inst = inst
+	}
+	if n := len(e.inst.idle); n > 0 {
+		c = e.inst.idle[n-1]
+		e.inst.idle = e.inst.idle[:n-1]
 		return c, nil
 	}
-	var c duckdb.Connection
-	if duckdb.Connect(e.db, &c) == duckdb.StateError {
-		<-e.slots
-		return none, errors.New("query: the engine takes no more connections")
+	if duckdb.Connect(e.inst.db, &c) == duckdb.StateError {
+		return c, errors.New("query: the engine takes no more connections")
 	}
-	e.users.Add(1)
 	return c, nil
 }
 
-func (e *engine) release(c duckdb.Connection) {
+func (e *engine) release(inst *instance, c duckdb.Connection, err error) {
+	var failed *engineError
 	e.mu.Lock()
-	e.idle = append(e.idle, c)
+	inst.idle = append(inst.idle, c)
+	inst.users--
+	if errors.As(err, &failed) && failed.fatal {
+		inst.dead = true
+	}
+	if inst != e.inst && inst.users == 0 {
+		inst.end()
+	}
 	e.mu.Unlock()
 	<-e.slots
 	e.users.Done()
@@ -171,14 +221,14 @@ func (e *engine) run(ctx context.Context, sql string, args []string, fn func(*ch
 	if strings.ContainsRune(sql, 0) {
 		return errors.New("query: NUL character in SQL")
 	}
-	conn, err := e.connection(ctx)
+	inst, conn, err := e.connection(ctx)
 	if err != nil {
 		return err
 	}
-	defer e.release(conn)
 	stop := interruptWhenDone(ctx, conn)
 	defer func() {
 		stop()
+		e.release(inst, conn, err)
 		if cerr := ctx.Err(); cerr != nil && err != nil {
 			err = cerr // an interrupt has many names inside
 		}
@@ -284,28 +334,18 @@ func resultError(res *duckdb.Result) error {
 	return newEngineError(duckdb.ResultErrorType(res), msg)
 }
 
-// newEngineError sorts DuckDB's errors into those that a person can act on.
+// newEngineError sorts DuckDB's errors. While preparing the kind is not given,
+// so the text counts too.
 func newEngineError(kind duckdb.ErrorType, msg string) error {
 	msg = oneLine(msg)
-	switch kind {
-	case duckdb.ErrorTypeOutOfMemory:
+	switch {
+	case kind == duckdb.ErrorTypeOutOfMemory, strings.HasPrefix(msg, "Out of Memory"):
 		return errMemory()
-	case duckdb.ErrorTypeErrorIO, duckdb.ErrorTypeHTTP, duckdb.ErrorTypeSerialization, duckdb.ErrorTypeInternal,
-		duckdb.ErrorTypeFatal, duckdb.ErrorTypeInvalid, duckdb.ErrorTypeMissingExtension:
-		return &readError{msg: msg}
-	case duckdb.ErrorTypeInvalidInput:
-		// What the Parquet reader says of bytes that it cannot decode.
-		return &readError{msg: msg}
-	case duckdb.ErrorTypePermission:
-		return sqlMistake("only the view events can be read: " + msg)
+	case kind == duckdb.ErrorTypeInternal, kind == duckdb.ErrorTypeFatal, strings.HasPrefix(msg, "INTERNAL"), strings.HasPrefix(msg, "FATAL"),
+		strings.Contains(msg, "has been invalidated"):
+		return &engineError{msg: msg, fatal: true}
 	}
-	if strings.HasPrefix(msg, "Out of Memory") {
-		return errMemory()
-	}
-	if strings.HasPrefix(msg, "IO Error") || strings.HasPrefix(msg, "Invalid Input Error") || strings.HasPrefix(msg, "Serialization Error") {
-		return &readError{msg: msg}
-	}
-	return sqlMistake(msg)
+	return &engineError{msg: msg}
 }
 
 func defaultThreads() int { return min(runtime.GOMAXPROCS(0), 8) }

@@ -51,10 +51,24 @@ func errMemory() error {
 	return &query.UsageError{Message: "the question needs more memory than a query may use; ask for a shorter time (--since, --until), a narrower filter, fewer columns or a LIMIT"}
 }
 
-// readError is a query's failure to read its files: damage, perhaps.
-type readError struct{ msg string }
+// engineError is what the engine says of a statement. The statements of this
+// package are right, so it comes from what was read; a person's may be wrong.
+type engineError struct {
+	msg   string
+	fatal bool // the instance is of no more use
+}
 
-func (e *readError) Error() string { return "read segments: " + e.msg }
+func (e *engineError) Error() string { return "query segments: " + e.msg }
+
+// damaged tells whether a person's statement failed for what it read rather
+// than for what it says: the segments are worth a check then.
+func (e *engineError) damaged() bool {
+	if e.fatal || strings.Contains(e.msg, ".parquet") {
+		return true
+	}
+	kind, _, _ := strings.Cut(e.msg, ":")
+	return kind == "IO Error" || kind == "Invalid Error" || kind == "Serialization Error"
+}
 
 // sqlMistake is an error that the writer of the SQL can mend.
 func sqlMistake(msg string) error { return &query.UsageError{Message: "sql: " + msg} }

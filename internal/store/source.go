@@ -191,7 +191,7 @@ func (s *Store) answerFrom(ctx context.Context, acquire func() (*snapshot, error
 		}
 		warn := warnings(sn.Damage)
 		err = fn(sn)
-		var unreadable *readError
+		var unreadable *engineError
 		if err == nil || try > 0 || !errors.As(err, &unreadable) {
 			sn.release()
 			return warn, err
@@ -206,7 +206,7 @@ func (s *Store) answerFrom(ctx context.Context, acquire func() (*snapshot, error
 
 // setAside checks the segments of a query that failed, first the one that the
 // message names, and reports whether it found damage.
-func (s *Store) setAside(ctx context.Context, segments []*segment, cause *readError) bool {
+func (s *Store) setAside(ctx context.Context, segments []*segment, cause *engineError) bool {
 	found := false
 	check := func(g *segment) {
 		var d *DamageError

@@ -54,14 +54,14 @@ func (r *rawReader) line(g *segment, row int64) (string, error) {
 		}
 		var err error
 		if f, err = openRaw(g.Path); err != nil {
-			return "", &readError{msg: fmt.Sprintf("%s: %v", g.Path, err)}
+			return "", &engineError{msg: fmt.Sprintf("%s: %v", g.Path, err)}
 		}
 		r.files[g.Path] = f
 	}
 	f.used = r.clock
 	s, err := f.line(row)
 	if err != nil {
-		return "", &readError{msg: fmt.Sprintf("%s: raw line of row %d: %v", g.Path, row, err)}
+		return "", &engineError{msg: fmt.Sprintf("%s: raw line of row %d: %v", g.Path, row, err)}
 	}
 	return s, nil
 }

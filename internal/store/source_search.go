@@ -13,8 +13,9 @@ import (
 const (
 	// searchPage is how many rows one query of a search sorts at most.
 	searchPage = 32 << 10
-	// firstWindow is how many rows the first query of a search looks at, about.
-	firstWindow = 32 << 10
+	// firstWindow is how many rows the first query of a search looks at, about:
+	// a row group's, the least that can be read of a column.
+	firstWindow = rowGroupRows
 	// lastWindow is how far windows grow: a search that finds little pays for few queries.
 	lastWindow = 1 << 40
 )
@@ -60,7 +61,7 @@ func (s *Store) Search(ctx context.Context, r query.SearchRequest, yield func(*a
 				want = max(want/2, firstWindow)
 				continue
 			case n <= limit/4:
-				want = min(want*4, lastWindow)
+				want = min(want*16, lastWindow)
 			}
 			edge = win.next
 		}

@@ -55,7 +55,7 @@ func (s *Store) SQL(ctx context.Context, sql string, yield func(query.SQLRow) er
 		}
 		defer eng.close()
 		var names []string
-		return eng.query(ctx, sql, func(c *chunk) error {
+		err = eng.query(ctx, sql, func(c *chunk) error {
 			if names == nil {
 				names = c.names()
 			}
@@ -75,6 +75,11 @@ func (s *Store) SQL(ctx context.Context, sql string, yield func(query.SQLRow) er
 			}
 			return nil
 		})
+		var failed *engineError
+		if errors.As(err, &failed) && !failed.damaged() {
+			return sqlMistake(failed.msg)
+		}
+		return err
 	})
 	if caller != nil {
 		return warn, caller
