@@ -233,7 +233,7 @@ func startAPIServer(t *testing.T, bin, dir string) *apiServer {
 		t.Fatal(err)
 	}
 	cmd := start(t, exec.Command(filepath.Join(bin, "kube-apiserver"),
-		"--etcd-servers", "http://"+etcdAddr, "--bind-address", host, "--secure-port", port, "--advertise-address", host,
+		"--etcd-servers", "http://"+etcdAddr, "--bind-address", host, "--secure-port", port, "--advertise-address", host, "--endpoint-reconciler-type", "none",
 		"--cert-dir", filepath.Join(dir, "certs"), "--service-cluster-ip-range", "10.0.0.0/24",
 		"--service-account-issuer", "https://e2e.example", "--service-account-signing-key-file", saKey, "--service-account-key-file", saKey,
 		"--token-auth-file", tokens, "--authorization-mode", "RBAC",
