@@ -453,7 +453,7 @@ func (r *Reader) vanished(unread []member) {
 func (r *Reader) unreadable(path string, err error) {
 	if !r.damaged[path] {
 		r.damaged[path] = true
-		r.gap = fmt.Sprintf("%s cannot be read: %v", baseName(path), err)
+		r.lost = fmt.Sprintf("%s cannot be read: %v", baseName(path), err)
 	}
 }
 

@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"sync"
+	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sync/semaphore"
 
@@ -16,11 +17,12 @@ import (
 // budget bounds the bytes that all batches and long lines hold. Who waits for it
 // holds nothing of it but what is on its way to the store, so nobody waits for ever.
 type budget struct {
-	sem  *semaphore.Weighted
-	size int64
+	sem     *semaphore.Weighted
+	size    int64
+	waiting atomic.Int64
 }
 
-func newBudget(size int64) *budget { return &budget{semaphore.NewWeighted(size), size} }
+func newBudget(size int64) *budget { return &budget{sem: semaphore.NewWeighted(size), size: size} }
 
 // batch is what becomes one Commit.
 type batch struct {
@@ -42,7 +44,6 @@ type batch struct {
 const (
 	eventCost = 2 << 10
 	step      = 1 << 20
-	eventSize = int64(unsafe.Sizeof(audit.Event{}))
 )
 
 func (b *batch) bytes() int64 { return b.events.Bytes() + b.badBytes }
@@ -62,37 +63,33 @@ type builder struct {
 	flush func(ctx context.Context, wait bool) error
 
 	cur     *batch
-	granted int64 // for a long line
-	pending []Gap // that wait for the event after them
+	mu      sync.Mutex
+	spare   *batch // to be used again, with the memory that it holds
+	granted int64  // for a long line
+	pending []Gap  // that wait for the event after them
 	last    audit.Time
 	lines   int64
 }
 
-// begin starts the next batch. Behind a full one it gets the room of a full one at
-// once, if the budget has it.
-func (b *builder) begin(full int) {
-	b.cur = &batch{}
-	b.cur.events.Source, b.cur.events.Cluster = b.source, b.cluster
-	if n := int64(full) * eventSize; full > 0 && b.budget.sem.TryAcquire(n) {
-		b.cur.held = n
-		b.cur.events.Events = make([]audit.Event, 0, full)
+// begin starts the next batch.
+func (b *builder) begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cur, b.spare = b.spare, nil; b.cur == nil {
+		b.cur = &batch{}
+		b.cur.events.Source, b.cur.events.Cluster = b.source, b.cluster
 	}
 }
 
 // take ends the current batch and begins the next. It returns nil if it is empty.
 func (b *builder) take() *batch {
-	t, n := b.cur, 0
-	if !t.empty() {
-		b.settle(0)
-		if b.full() {
-			n = min(b.maxEvents, len(t.events.Events)*9/8)
-		}
-	}
-	b.begin(n)
+	t := b.cur
 	if t.empty() {
-		b.done(t)
+		b.release(t)
 		return nil
 	}
+	b.settle(0)
+	b.begin()
 	return t
 }
 
@@ -119,11 +116,19 @@ func (b *builder) reserve(ctx context.Context, n int) error {
 		return nil
 	}
 	more = min((int64(n)+eventCost+step-1)/step*step, b.budget.size)
-	if err := b.budget.sem.Acquire(ctx, more); err != nil {
+	if err := b.acquire(ctx, more); err != nil {
 		return err
 	}
 	b.cur.held += more
 	return nil
+}
+
+// acquire waits for n bytes of the budget, holding nothing of it.
+func (b *builder) acquire(ctx context.Context, n int64) error {
+	b.budget.waiting.Add(1) // before rest: what comes back now is not kept
+	defer b.budget.waiting.Add(-1)
+	b.rest()
+	return b.budget.sem.Acquire(ctx, n)
 }
 
 // grow is logfile's Grow: room for a long line and for its copy in a batch.
@@ -132,7 +137,7 @@ func (b *builder) grow(ctx context.Context, size int) error {
 		return err
 	}
 	n := min(2*int64(size)+step, b.budget.size)
-	if err := b.budget.sem.Acquire(ctx, n); err != nil {
+	if err := b.acquire(ctx, n); err != nil {
 		return err
 	}
 	b.granted = n
@@ -146,10 +151,39 @@ func (b *builder) shrink(ctx context.Context) {
 	b.granted = 0
 }
 
-// done gives back what t held.
+// done takes back a batch that is durable: to be used again, unless others wait
+// for what it holds. It may be called beside the other methods.
 func (b *builder) done(t *batch) {
+	clear(t.bad)
+	t.events.Reset()
+	*t = batch{events: t.events, held: t.held}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.spare == nil && b.budget.waiting.Load() == 0 {
+		b.spare = t
+		return
+	}
+	b.release(t)
+}
+
+// release gives back what t holds.
+func (b *builder) release(t *batch) {
 	b.budget.sem.Release(t.held)
-	t.held = 0
+	*t = batch{}
+	t.events.Source, t.events.Cluster = b.source, b.cluster
+}
+
+// rest gives back what an empty batch and the spare one hold.
+func (b *builder) rest() {
+	if b.cur.empty() {
+		b.release(b.cur)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.spare != nil {
+		b.release(b.spare)
+		b.spare = nil
+	}
 }
 
 // add decodes one line into the batch.

@@ -249,13 +249,13 @@ func (im *importer) stream(ctx context.Context, name string, r io.Reader) error 
 	}
 	j.slot <- nil
 	j.builder.flush = j.hand
-	j.begin(0)
+	j.begin()
 	offset, err := j.split(ctx, name, content)
 	if err == nil {
 		err = j.hand(ctx, true)
 	}
 	last := <-j.slot // nothing may be under way when the caller goes on
-	j.done(j.cur)
+	j.rest()
 	var fe FileError
 	switch {
 	case errors.As(err, &fe):

@@ -57,7 +57,7 @@ func (s *Service) newSource(path string) *source {
 	}
 	x.builder.flush = x.hand
 	x.idle <- struct{}{}
-	x.begin(0)
+	x.begin()
 	return x
 }
 
@@ -79,6 +79,7 @@ func (s *source) run(ctx context.Context, cursor json.RawMessage) {
 	close(s.work)
 	done.Wait()
 	s.reader.Close()
+	s.rest()
 	s.set(func(st *State) { st.State = StateStopped })
 }
 
@@ -127,7 +128,7 @@ func (s *source) follow(ctx context.Context) {
 		}
 		s.report(StateFollowing)
 		if s.cur.empty() {
-			s.builder.take() // others may need the room
+			s.rest() // others may need the room
 		}
 		s.wait(ctx, s.opt.PollInterval)
 	}
