@@ -99,7 +99,7 @@ func columns() []column {
 		{name: "truncated", node: boolean, enc: &parquet.Plain, bounds: true, flag: func(e *audit.Event) bool { return e.Truncated }},
 		{name: "final", node: boolean, enc: &parquet.Plain, bounds: true, flag: func(e *audit.Event) bool { return e.Final }},
 		// Bytes, not text: a line may be no UTF-8, and readers refuse a whole column for one such STRING.
-		{name: "raw", node: parquet.Leaf(parquet.ByteArrayType), enc: &parquet.Plain, text: func(e *audit.Event) string { return e.Raw }},
+		{name: "raw", node: parquet.Leaf(unhurried{parquet.ByteArrayType}), enc: &parquet.Plain, text: func(e *audit.Event) string { return e.Raw }},
 	}
 }
 
@@ -195,11 +195,12 @@ func (c *column) leafPath() []string {
 	return []string{c.name}
 }
 
-// zstdCodec is zstd at a level of our choice; encoders are kept for reuse.
+// zstdCodec is zstd at a level of our choice; encoders and decoders are kept for reuse.
 type zstdCodec struct {
-	level  zstd.EncoderLevel
-	window int
-	pool   sync.Pool
+	level    zstd.EncoderLevel
+	window   int
+	pool     sync.Pool
+	decoders sync.Pool
 }
 
 func (c *zstdCodec) String() string                            { return "ZSTD" }
@@ -225,6 +226,15 @@ func (c *zstdCodec) Encode(dst, src []byte) ([]byte, error) {
 	return dst, nil
 }
 
+// Decode is used while writing: Bloom filters are made of pages that are encoded already.
 func (c *zstdCodec) Decode(dst, src []byte) ([]byte, error) {
-	return parquet.Zstd.Decode(dst, src)
+	d, _ := c.decoders.Get().(*zstd.Decoder)
+	if d == nil {
+		var err error
+		if d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1)); err != nil {
+			return nil, err
+		}
+	}
+	defer c.decoders.Put(d)
+	return d.DecodeAll(src, dst[:0])
 }

@@ -200,8 +200,8 @@ func TestLogsOfDifferentDaysMakeNarrowSegments(t *testing.T) {
 }
 
 func TestAppendWaitsForSpace(t *testing.T) {
+	fsys := durable.NewMemFS()
 	synctest.Test(t, func(t *testing.T) {
-		fsys := durable.NewMemFS()
 		s, err := openMem(t, fsys, func(o *Options) { o.MinFree = 1 })
 		if err != nil {
 			t.Fatal(err)
@@ -242,7 +242,6 @@ func TestAppendWaitsForSpace(t *testing.T) {
 		if st := s.State(); st.State != StateOK || st.Events != 500 || string(s.Cursors()["a"]) != "500" {
 			t.Errorf("state with space again: %+v", st)
 		}
-		sameLines(t, "all", lines(t, s), rawLines(makeEvents(t, 0, 500)))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -252,6 +251,8 @@ func TestAppendWaitsForSpace(t *testing.T) {
 			}
 		}
 	})
+	// Outside, for decoders of zstd are shared and may not leave a bubble.
+	sameLines(t, "all", lines(t, mustOpen(t, fsys)), rawLines(makeEvents(t, 0, 500)))
 }
 
 // filesBelow returns the files below dir.

@@ -25,6 +25,7 @@ const (
 	lastLevel = 9
 	// bestLevel is the first that is compressed as well as it goes.
 	bestLevel = 2
+	bestRows  = 4 << 10
 	// freshFor keeps the newest commits as they are: their line hashes are in
 	// memory, and the next commit's duplicates are most likely there.
 	freshFor = 3 * time.Second
@@ -32,8 +33,10 @@ const (
 	compactEvery = 2 * time.Second
 )
 
-func packingOf(level int) packing {
-	if level >= bestLevel {
+// packingOf is how a merge of so many rows is compressed. The best way has
+// tables of some 100 MB to clear, which is not worth it for few rows.
+func packingOf(level int, rows int64) packing {
+	if level >= bestLevel && rows >= bestRows {
 		return compactPacking()
 	}
 	return packing{level: zstd.SpeedDefault, raw: zstd.SpeedDefault, rawPage: 2 << 20}
@@ -250,7 +253,7 @@ func (s *Store) writeMerged(ctx context.Context, group []*segment, level int, po
 	if int64(len(times)) != want {
 		return nil, fmt.Errorf("merge segments: %d rows found, %d expected", len(times), want)
 	}
-	w := newSegmentWriter(packingOf(level))
+	w := newSegmentWriter(packingOf(level, want))
 	var parts []*draft
 	for len(times) > 0 {
 		n := outputRows(times)

@@ -93,7 +93,8 @@ func countOps(t *testing.T) int {
 // TestCrashAtEveryOperation cuts the power after each operation in turn. What
 // comes up has every acknowledged event once, and what was under way whole or not at all.
 func TestCrashAtEveryOperation(t *testing.T) {
-	for k := 1; k <= countOps(t); k++ {
+	for k := range countOps(t) {
+		k++
 		for seed := range uint64(2) {
 			mem := durable.NewMemFS()
 			f := &durable.FaultFS{FS: mem, Decide: func(n int, _, _ string) durable.Fault {
@@ -169,7 +170,8 @@ func checkAfter(t *testing.T, what string, fsys *durable.MemFS, acked int) {
 // been done, once and for a full disk. A step that failed is tried again in the
 // same process; nothing may be lost or stored twice, then and after opening again.
 func TestEveryWriteFails(t *testing.T) {
-	for k := 1; k <= countOps(t); k++ {
+	for k := range countOps(t) {
+		k++
 		for _, fault := range []durable.Fault{
 			{Err: syscall.EIO}, {Err: syscall.EIO, Done: true}, {Err: syscall.EACCES}, {Err: syscall.EACCES, Done: true},
 		} {

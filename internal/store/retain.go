@@ -11,7 +11,8 @@ import (
 const retainEvery = 30 * time.Second
 
 // retain drops whole segments: those whose newest event is too old, then the
-// oldest while all are too large together. Queries that read them go on.
+// oldest while all are too large together, but never the newest for its size.
+// Queries that read them go on.
 func (s *Store) retain(ctx context.Context) {
 	if s.opts.RetainAge == 0 && s.opts.RetainBytes == 0 {
 		return
@@ -25,9 +26,9 @@ func (s *Store) retain(ctx context.Context) {
 		bytes += g.Bytes
 	}
 	oldest := audit.TimeOf(time.Now().Add(-s.opts.RetainAge))
-	for _, g := range segments {
+	for i, g := range segments {
 		old := s.opts.RetainAge > 0 && g.MaxTime < oldest
-		large := s.opts.RetainBytes > 0 && bytes > s.opts.RetainBytes
+		large := s.opts.RetainBytes > 0 && bytes > s.opts.RetainBytes && i < len(segments)-1
 		if old || large {
 			rec.Removed = append(rec.Removed, g.Seq)
 			bytes -= g.Bytes
