@@ -3,6 +3,7 @@ package query
 import (
 	"bufio"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -342,8 +343,8 @@ func FuzzParse(f *testing.F) {
 		}
 		filter, err := ParseAt(text, testNow)
 		if err != nil {
-			bad, ok := err.(*FilterError)
-			if !ok || bad.Line < 1 || bad.Column < 1 || bad.Message == "" || strings.ContainsAny(bad.Error(), "\n\x1b") {
+			var bad *FilterError
+			if !errors.As(err, &bad) || bad.Line < 1 || bad.Column < 1 || bad.Message == "" || strings.ContainsAny(bad.Error(), "\n\x1b") {
 				t.Fatalf("%q: %#v", text, err)
 			}
 			_ = bad.Caret()

@@ -1,6 +1,7 @@
 package query_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -126,8 +127,8 @@ func TestSampleResourcesAreKnown(t *testing.T) {
 func TestCaretOfLongLine(t *testing.T) {
 	text := strings.Repeat(`verb == "get" || `, 40) + "usr == 1 || " + strings.Repeat("final || ", 40) + "final"
 	_, err := query.Parse(text)
-	bad, ok := err.(*query.FilterError)
-	if !ok {
+	var bad *query.FilterError
+	if !errors.As(err, &bad) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(bad.Caret(), "\n")
@@ -153,8 +154,8 @@ func TestFixed(t *testing.T) {
 		`verb = "x"`:                     "",
 	} {
 		_, err := query.Parse(in)
-		bad, ok := err.(*query.FilterError)
-		if !ok {
+		var bad *query.FilterError
+		if !errors.As(err, &bad) {
 			t.Errorf("%s: %v", in, err)
 			continue
 		}
