@@ -106,7 +106,7 @@ func printActor(p *page, a *query.ActorAnswer) error {
 	if a.Requests > 0 {
 		summary += fmt.Sprintf("; first %s, last %s", p.stamp(a.First), p.stamp(a.Last))
 	}
-	if err := p.line("%s\n%s", p.paint.paint(bold, p.fit(clean(a.User), 0)), wrap(summary, p.width, "")); err != nil {
+	if err := p.line("%s\n%s", p.paint.paint(bold, p.fit(clean(a.User), 0)), wrap(summary, p.width, 0, "")); err != nil {
 		return err
 	}
 	for _, l := range actorLists(a) {

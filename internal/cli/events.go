@@ -81,16 +81,16 @@ func (e *eventPrinter) flush() error {
 func eventTable(p *page) []column {
 	columns := []column{
 		{title: p.timeTitle(), usual: len(p.stamp(audit.TimeOf(p.now)))},
-		{title: "USER", least: 12, usual: 24, middle: true},
+		{title: "USER", least: 12, usual: 24, middle: true, short: shortUser},
 		{title: "VERB", least: 5, usual: 6},
-		{title: "NAMESPACE", least: 8, usual: 12, middle: true, spare: true},
-		{title: "OBJECT", least: 14, usual: 40, middle: true},
+		{title: "NAMESPACE", least: 9, usual: 12, middle: true, spare: true},
+		{title: "OBJECT", least: 14, usual: 40, middle: true, short: shortObject},
 		{title: "CODE", right: true},
 	}
 	if p.format == formatWide {
 		columns = append(
 			columns,
-			column{title: "AS", least: 8, middle: true, spare: true},
+			column{title: "AS", least: 8, middle: true, spare: true, short: shortUser},
 			column{title: "FROM", least: 8, spare: true},
 			column{title: "REASON", least: 8, spare: true},
 			column{title: "DECISION", least: 8, spare: true},
@@ -117,6 +117,28 @@ func eventRow(p *page, ev *audit.Event) []string {
 		)
 	}
 	return row
+}
+
+// shortUser leaves out what service accounts have in common, then the namespace.
+func shortUser(s string) string {
+	rest, ok := strings.CutPrefix(s, "system:serviceaccount:")
+	if !ok {
+		return s
+	}
+	if _, name, ok := strings.Cut(rest, ":"); ok {
+		return "sa:…:" + name
+	}
+	return s
+}
+
+// shortObject leaves the API group out: deployments.apps/web is deployments/web.
+func shortObject(s string) string {
+	resource, rest, ok := strings.Cut(s, "/")
+	if !ok || resource == "" {
+		return s
+	}
+	resource, _, _ = strings.Cut(resource, ".")
+	return resource + "/" + rest
 }
 
 // shadeEvent draws the eye to what failed and to what was removed.

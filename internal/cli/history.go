@@ -155,13 +155,8 @@ func (p *page) change(ch *query.Change) error {
 		mark = red
 	}
 	const indent = "    "
-	text := wrap(sentence(ev), max(0, p.width), indent)
-	// The first line also holds the time.
-	if p.width > 0 {
-		text = wrap(stamp+"  "+sentence(ev), p.width, indent)
-		text = strings.TrimPrefix(strings.TrimPrefix(text, stamp), "  ")
-	}
-	if err := p.line("%s  %s", p.paint.paint(dim, stamp), p.paint.paint(mark, text)); err != nil {
+	text := wrap(sentence(ev), p.width, len(stamp)+2, indent)
+	if err := p.line("%s  %s", p.paint.paint(dim, stamp), p.paint.lines(mark, text)); err != nil {
 		return err
 	}
 	for _, f := range ch.Fields {
@@ -185,7 +180,7 @@ func (p *page) change(ch *query.Change) error {
 		}
 	}
 	if ch.Note != "" {
-		return p.line("%s%s", indent, p.paint.paint(dim, wrap("("+clean(ch.Note)+")", p.room(len(indent)), indent)))
+		return p.line("%s%s", indent, p.paint.lines(dim, wrap("("+clean(ch.Note)+")", p.width, len(indent), indent)))
 	}
 	return nil
 }
@@ -283,18 +278,13 @@ func historyCSV(p *page, a *query.HistoryAnswer) error {
 	return w.flush()
 }
 
-// sentence tells an event without its time, which stands in front of it.
+// sentence tells an event without its time, which stands in front of it, and
+// without the long reason why it was allowed, which is the same line after line.
 func sentence(ev *audit.Event) string {
-	var b strings.Builder
-	for _, part := range query.Parts(ev) {
-		if part.Column == "time" {
-			// The word before it, " at ", goes too.
-			s := strings.TrimSuffix(b.String(), " at ")
-			b.Reset()
-			b.WriteString(s)
-			continue
-		}
-		b.WriteString(part.Text)
+	short := *ev
+	short.Time = 0
+	if ev.Decision == "allow" {
+		short.DecisionReason = ""
 	}
-	return clean(b.String())
+	return clean(query.Sentence(&short))
 }

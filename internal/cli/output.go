@@ -150,27 +150,26 @@ func (p *page) line(format string, args ...any) error {
 	return err
 }
 
-// wrap breaks a clean text at spaces into lines of at most width columns, the
-// later ones indented. Width 0 does not break.
-func wrap(s string, width int, indent string) string {
-	if width == 0 || textWidth(s) <= width {
+// wrap breaks a clean text at spaces so that it ends before column width; at is
+// where it begins, and later lines begin with indent. Width 0 does not break.
+func wrap(s string, width, at int, indent string) string {
+	if width == 0 || at+textWidth(s) <= width {
 		return s
 	}
 	var b strings.Builder
-	n := 0
 	for i, word := range strings.Fields(s) {
 		w := textWidth(word)
 		switch {
 		case i == 0:
-		case n+1+w > width:
+		case at+1+w > width:
 			b.WriteString("\n" + indent)
-			n = len(indent)
+			at = len(indent)
 		default:
 			b.WriteByte(' ')
-			n++
+			at++
 		}
 		b.WriteString(word)
-		n += w
+		at += w
 	}
 	return b.String()
 }

@@ -97,7 +97,7 @@ func (c *cmdline) search(cmd *cobra.Command, o *searchOptions) error {
 		}
 		c.showFilter(&o.scope, &o.output, answer.Filter)
 		if answer.Next != "" && o.limit > 0 && ep.n >= int64(o.limit) {
-			c.hint("more events match: --limit 0 shows all, --cursor %s goes on here", answer.Next)
+			c.hint("more events match: --limit 0 for all, or go on with --cursor %s", answer.Next)
 		}
 		if err := c.warn(answer.Warnings); err != nil {
 			return err

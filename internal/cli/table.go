@@ -16,6 +16,8 @@ type column struct {
 	// middle cuts long values in the middle instead of at the end.
 	middle bool
 	right  bool
+	// short is a shorter form of a value that does not fit; nil for none.
+	short func(string) string
 	// spare gives its room away first, and is left out if nothing else helps.
 	spare bool
 }
@@ -176,6 +178,9 @@ func (t *table) print(row []string, head bool) error {
 			continue
 		}
 		if t.width > 0 {
+			if short := t.columns[i].short; short != nil && !head && textWidth(cell) > w {
+				cell = short(cell)
+			}
 			if t.columns[i].middle && !head {
 				cell = cutMiddle(cell, w)
 			} else {
@@ -224,4 +229,16 @@ func (p painter) paint(c color, s string) string {
 		return s
 	}
 	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
+}
+
+// lines is paint for text of several lines, each by itself.
+func (p painter) lines(c color, s string) string {
+	if !p || c == plain {
+		return s
+	}
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = p.paint(c, l)
+	}
+	return strings.Join(lines, "\n")
 }

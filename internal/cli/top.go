@@ -132,7 +132,11 @@ func printTop(p *page, a *query.TopAnswer) error {
 	}
 	columns := []column{{title: "COUNT", right: true}, {title: "SHARE", right: true}, {title: "FAILED", right: true}}
 	for _, by := range a.By {
-		columns = append(columns, column{title: strings.ToUpper(by), least: 8, middle: true})
+		col := column{title: strings.ToUpper(by), least: 8, middle: true}
+		if by == "user" || by == "as_user" {
+			col.short = shortUser
+		}
+		columns = append(columns, col)
 	}
 	columns = append(columns, column{title: "LAST" + strings.TrimPrefix(p.timeTitle(), "TIME"), spare: true})
 	t := p.table(columns...)
