@@ -206,7 +206,7 @@ func (c *converter) call(e ast.Expr, s *scope) (Expr, error) {
 		if call.IsMemberFunction() {
 			args = append([]ast.Expr{call.Target()}, args...)
 		}
-		return c.textCall(e, name, args[0], args[1], s)
+		return c.textCall(name, args[0], args[1], s)
 	case operators.Conditional:
 		return nil, c.fail(e, "a ? b : c is not supported; write a && b || !a && c")
 	}
@@ -476,7 +476,7 @@ func listOf(v ref.Val) ([]ref.Val, bool) {
 	return out, true
 }
 
-func (c *converter) textCall(e ast.Expr, name string, target, arg ast.Expr, s *scope) (Expr, error) {
+func (c *converter) textCall(name string, target, arg ast.Expr, s *scope) (Expr, error) {
 	o, err := c.operand(target, s)
 	if err != nil {
 		return nil, err

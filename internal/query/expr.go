@@ -41,11 +41,12 @@ type (
 		Op     string
 		N      int64
 	}
-	// Any is true if one member of the list column satisfies X; All if each does.
+	// Any is true if one member of the list column satisfies X.
 	Any struct {
 		Column string
 		X      Expr
 	}
+	// All is true if each member of the list column satisfies X.
 	All struct {
 		Column string
 		X      Expr

@@ -62,8 +62,10 @@ func TestFlags(t *testing.T) {
 		{query.Flags{Writes: true}, `verb in ["create", "update", "patch", "delete", "deletecollection"] && !(api_group in ["authentication.k8s.io", "authorization.k8s.io"])`},
 		{query.Flags{Not: []string{"user=system:*", "verb=get,list"}}, `!user.startsWith("system:") && !(verb in ["get", "list"])`},
 		{query.Flags{Not: one("code=4xx")}, `!((code >= 400 && code < 500))`},
-		{query.Flags{Agent: one("kubectl/*"), AuditID: one("x"), Cluster: one("c"), Source: one("s"), Name: one("n"), Subresource: one("exec")},
-			`subresource == "exec" && name == "n" && agent.startsWith("kubectl/") && audit_id == "x" && cluster == "c" && source == "s"`},
+		{
+			query.Flags{Agent: one("kubectl/*"), AuditID: one("x"), Cluster: one("c"), Source: one("s"), Name: one("n"), Subresource: one("exec")},
+			`subresource == "exec" && name == "n" && agent.startsWith("kubectl/") && audit_id == "x" && cluster == "c" && source == "s"`,
+		},
 	}
 	for _, tt := range tests {
 		got, err := tt.in.CEL()

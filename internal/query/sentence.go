@@ -201,7 +201,7 @@ func (s *sentence) action() {
 	case e.Subresource != "":
 		a = onSubresource(e)
 	default:
-		a, review = reviews[e.Resource], false
+		a = reviews[e.Resource]
 		if review = a.past != "" && e.Verb == "create"; !review {
 			a = verbAction(e.Verb)
 		}
@@ -260,14 +260,30 @@ func (s *sentence) object() {
 // spaced writes a resource's name as words where it is made of several.
 func spaced(name string) string {
 	for _, w := range [][2]string{
-		{"clusterrolebinding", "cluster role binding"}, {"rolebinding", "role binding"}, {"clusterrole", "cluster role"},
-		{"serviceaccount", "service account"}, {"configmap", "config map"}, {"customresourcedefinition", "custom resource definition"},
-		{"persistentvolumeclaim", "persistent volume claim"}, {"persistentvolume", "persistent volume"}, {"statefulset", "stateful set"},
-		{"replicaset", "replica set"}, {"daemonset", "daemon set"}, {"networkpolicy", "network policy"}, {"networkpolicies", "network policies"},
-		{"storageclass", "storage class"}, {"cronjob", "cron job"}, {"resourcequota", "resource quota"}, {"limitrange", "limit range"},
-		{"endpointslice", "endpoint slice"}, {"certificatesigningrequest", "certificate signing request"},
-		{"validatingwebhookconfiguration", "validating webhook configuration"}, {"mutatingwebhookconfiguration", "mutating webhook configuration"},
-		{"poddisruptionbudget", "pod disruption budget"}, {"horizontalpodautoscaler", "horizontal pod autoscaler"}, {"priorityclass", "priority class"},
+		{"clusterrolebinding", "cluster role binding"},
+		{"rolebinding", "role binding"},
+		{"clusterrole", "cluster role"},
+		{"serviceaccount", "service account"},
+		{"configmap", "config map"},
+		{"customresourcedefinition", "custom resource definition"},
+		{"persistentvolumeclaim", "persistent volume claim"},
+		{"persistentvolume", "persistent volume"},
+		{"statefulset", "stateful set"},
+		{"replicaset", "replica set"},
+		{"daemonset", "daemon set"},
+		{"networkpolicy", "network policy"},
+		{"networkpolicies", "network policies"},
+		{"storageclass", "storage class"},
+		{"cronjob", "cron job"},
+		{"resourcequota", "resource quota"},
+		{"limitrange", "limit range"},
+		{"endpointslice", "endpoint slice"},
+		{"certificatesigningrequest", "certificate signing request"},
+		{"validatingwebhookconfiguration", "validating webhook configuration"},
+		{"mutatingwebhookconfiguration", "mutating webhook configuration"},
+		{"poddisruptionbudget", "pod disruption budget"},
+		{"horizontalpodautoscaler", "horizontal pod autoscaler"},
+		{"priorityclass", "priority class"},
 	} {
 		if rest, ok := strings.CutPrefix(name, w[0]); ok && len(rest) <= 2 {
 			return w[1] + rest
