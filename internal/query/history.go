@@ -21,13 +21,15 @@ const maxAnswer = 16 << 20
 // errEnough ends a search from within.
 var errEnough = errors.New("enough")
 
-// History implements [Questions].
+// History implements [Questions]. It asks the source twice, for the object by
+// its name and for deletecollection requests, which have no name: a source finds
+// a name much faster than "this name or that verb".
 func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer, error) {
 	scope, err := scoped(q.Scope)
 	if err != nil {
 		return HistoryAnswer{}, err
 	}
-	about, err := historyFilter(q)
+	about, err := historyFilters(q)
 	if err != nil {
 		return HistoryAnswer{}, err
 	}
@@ -39,47 +41,44 @@ func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer,
 	if err != nil {
 		return HistoryAnswer{}, err
 	}
-	f := And(about, scope)
-	r := SearchRequest{Filter: f, Range: q.Range, Limit: n + 1, After: after, NoRaw: !q.Diff}
+	h := history{diff: q.Diff, noise: q.Noise, limit: n, open: map[string]*openChange{}}
+	r := SearchRequest{Filter: And(about.collections, scope), Range: q.Range, Limit: n + 1, After: after, NoRaw: true}
+	warnings, err := g.src.Search(ctx, r, func(e *audit.Event) error {
+		h.collections = append(h.collections, cloneEvent(e))
+		return nil
+	})
+	if err != nil {
+		return HistoryAnswer{}, err
+	}
+	r.Filter, r.NoRaw = And(about.object, scope), !q.Diff
 	if q.Diff {
 		r.Limit += lookBack
 	}
-	h := history{diff: q.Diff, noise: q.Noise, open: map[string]*openChange{}}
-	answer := HistoryAnswer{Filter: f.String()}
-	var last Position
-	var created bool
-	answer.Warnings, err = g.src.Search(ctx, r, func(e *audit.Event) error {
-		if len(h.changes) == n {
-			answer.Next = formatCursor(last, false)
-			if h.closed() {
-				return errEnough
-			}
-			h.before(e)
-			return nil
-		}
-		last = Position{Time: e.Time, ID: e.ID}
-		created = created || e.Verb == "create" && e.Subresource == ""
-		h.add(e)
-		return nil
-	})
+	more, err := g.src.Search(ctx, r, h.merge)
+	if err == nil {
+		err = h.rest()
+	}
 	if err != nil && !errors.Is(err, errEnough) {
 		return HistoryAnswer{}, err
 	}
 	h.end()
-	answer.Changes = h.changes
+	answer := HistoryAnswer{Filter: And(about.whole, scope).String(), Changes: h.changes, Next: h.next, Warnings: joinWarnings(warnings, more)}
 	if answer.Changes == nil {
 		answer.Changes = []Change{}
 	}
-	if answer.Next == "" && len(h.changes) > 0 && !created && q.Range.From == 0 && q.Filter == "" {
+	if answer.Next == "" && len(h.changes) > 0 && !h.created && q.Range.From == 0 && q.Filter == "" {
 		answer.Warnings = append(answer.Warnings, "no creation was found: it may be older than the log, or the object was created with generateName and the event has no name")
 	}
 	return answer, nil
 }
 
-// historyFilter is what history asks for, as CEL that reads well.
-func historyFilter(q HistoryQuestion) (*Filter, error) {
+// about is what history asks for.
+type about struct{ object, collections, whole *Filter }
+
+// historyFilters writes the questions as CEL that reads well.
+func historyFilters(q HistoryQuestion) (about, error) {
 	if q.Resource == "" || q.Name == "" {
-		return nil, usagef("history needs a resource and a name, such as deployments/web")
+		return about{}, usagef("history needs a resource and a name, such as deployments/web")
 	}
 	resource, namespace := q.Resource, q.Namespace
 	if k := lookupResource(resource); k != nil {
@@ -88,24 +87,42 @@ func historyFilter(q HistoryQuestion) (*Filter, error) {
 			namespace = "" // events about a namespace have its own name there
 		}
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "resource == %s", Quote(resource))
+	kind := "resource == " + Quote(resource)
 	if q.APIGroup != "" {
-		fmt.Fprintf(&b, " && api_group == %s", Quote(q.APIGroup))
+		kind += " && api_group == " + Quote(q.APIGroup)
 	}
 	if namespace != "" {
-		fmt.Fprintf(&b, " && namespace == %s", Quote(namespace))
+		kind += " && namespace == " + Quote(namespace)
 	}
-	fmt.Fprintf(&b, ` && (name == %s && (verb in ["create", "update", "patch", "delete"] || subresource in ["exec", "attach"])`, Quote(q.Name))
-	b.WriteString(` || verb == "deletecollection")`)
-	return Parse(b.String())
+	object := "name == " + Quote(q.Name) + ` && (verb in ["create", "update", "patch", "delete"] || subresource in ["exec", "attach"])`
+	const collections = `verb == "deletecollection"`
+	var a about
+	var err error
+	for _, f := range []struct {
+		filter **Filter
+		text   string
+	}{
+		{&a.object, kind + " && " + object},
+		{&a.collections, kind + " && " + collections},
+		{&a.whole, kind + " && (" + object + " || " + collections + ")"},
+	} {
+		if *f.filter, err = Parse(f.text); err != nil {
+			return about{}, err
+		}
+	}
+	return a, nil
 }
 
 // history turns events, newest first, into changes.
 type history struct {
 	diff, noise bool
+	limit       int
 	changes     []Change
-	size        int // bytes of differences and patches so far
+	last        Position      // of the page's oldest change
+	next        string        // the cursor, once there is more than the page
+	created     bool          // the object's creation is on the page
+	collections []audit.Event // deletecollection requests that are not told yet
+	size        int           // bytes of differences and patches so far
 	// open has, for each object, the newest change whose object before is not
 	// found yet. Objects of one name can be in several namespaces and groups.
 	open map[string]*openChange
@@ -117,6 +134,47 @@ type openChange struct {
 	object  map[string]any
 	patch   json.RawMessage
 	skipped int // successful changes in between that were recorded without an object
+}
+
+// merge takes the object's events and tells the collections between them.
+func (h *history) merge(e *audit.Event) error {
+	for len(h.collections) > 0 {
+		c := &h.collections[0]
+		if c.Time < e.Time || c.Time == e.Time && c.ID < e.ID {
+			break
+		}
+		h.collections = h.collections[1:]
+		if err := h.tell(c); err != nil {
+			return err
+		}
+	}
+	return h.tell(e)
+}
+
+// rest tells the collections that are older than the object's last event.
+func (h *history) rest() error {
+	for i := range h.collections {
+		if err := h.tell(&h.collections[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell adds e to the page; beyond the page it only looks for what was before.
+func (h *history) tell(e *audit.Event) error {
+	if len(h.changes) == h.limit {
+		h.next = formatCursor(h.last, false)
+		if h.closed() {
+			return errEnough
+		}
+		h.before(e)
+		return nil
+	}
+	h.last = Position{Time: e.Time, ID: e.ID}
+	h.created = h.created || e.Verb == "create" && e.Subresource == "" && e.Code < 400
+	h.add(e)
+	return nil
 }
 
 func (h *history) closed() bool { return len(h.open) == 0 }
