@@ -307,3 +307,14 @@ func TestBadCursor(t *testing.T) {
 		}
 	}
 }
+
+// TestListOfOldEvents: the items of an EventList are of the list's version.
+func TestListOfOldEvents(t *testing.T) {
+	doc := `{"kind":"EventList","apiVersion":"audit.k8s.io/v1beta1","items":[{"level":"Metadata","auditID":"1"}]}`
+	var e audit.Event
+	s := NewSplitter(strings.NewReader(doc), SplitOptions{Decode: func(b []byte) error { return audit.Decode(b, &e) }})
+	defer s.Close()
+	if rec, err := s.Next(); err != nil || rec.Kind != Line || e.Version != "v1beta1" || e.AuditID != "1" {
+		t.Errorf("%+v, %v, %+v", rec, err, e)
+	}
+}

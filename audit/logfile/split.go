@@ -27,6 +27,20 @@ type Splitter struct {
 // container is a list that the stream is in.
 type container struct {
 	outer *scanner // of the object around an EventList's items; nil for an array
+	// typed is what items that do not say what they are begin with: as the
+	// events of the log do, in the version that stands before the items.
+	typed string
+}
+
+const typedStart = `{"kind":"Event","apiVersion":"audit.k8s.io/`
+
+func typed(header []byte) string {
+	for _, old := range []string{"v1beta1", "v1alpha1"} {
+		if bytes.Contains(header, []byte(`"audit.k8s.io/`+old+`"`)) {
+			return typedStart + old + `",`
+		}
+	}
+	return typedStart + `v1",`
 }
 
 // SplitOptions say how to split.
@@ -184,8 +198,8 @@ func (s *Splitter) object() (Record, bool, error) {
 			s.start += done
 			return s.event(at, text)
 		case scanItems:
+			s.ctx = append(s.ctx, container{outer: &sc, typed: typed(s.buf[s.start : s.start+done])})
 			s.start += done
-			s.ctx = append(s.ctx, container{outer: &sc})
 			return Record{}, false, nil
 		case scanBad:
 			return s.tornLine(done, "")
@@ -212,9 +226,9 @@ func (s *Splitter) event(at int64, text []byte) (Record, bool, error) {
 		}
 	}
 	err := s.decode(line)
-	if err != nil && len(s.ctx) > 0 && line[0] == '{' && !bytes.HasPrefix(line, eventStart) {
+	if n := len(s.ctx); err != nil && n > 0 && s.ctx[n-1].typed != "" && len(line) > 2 && !bytes.HasPrefix(line, eventStart) {
 		// The items of a webhook's EventList have no kind; the log's lines do.
-		s.buf2 = append(append(s.buf2[:0], `{"kind":"Event","apiVersion":"audit.k8s.io/v1",`...), line[1:]...)
+		s.buf2 = append(append(s.buf2[:0], s.ctx[n-1].typed...), line[1:]...)
 		if s.decode(s.buf2) == nil {
 			line, err = s.buf2, nil
 		}
@@ -344,7 +358,7 @@ func (s *Splitter) tooLong(sc *scanner, done int, ended bool) (Record, bool, err
 			ended = true
 			continue
 		case scanItems:
-			s.ctx = append(s.ctx, container{outer: sc})
+			s.ctx = append(s.ctx, container{outer: sc, typed: typed(head)})
 			return Record{}, false, nil
 		case scanBad:
 			s.ctx = nil
