@@ -40,7 +40,7 @@ func benchQueries(ctx context.Context, t *table, data string) error {
 	}
 	defer db.Close()
 	var files []string
-	err = filepath.WalkDir(filepath.Join(data, "segments"), func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(data, "segments"), func(p string, _ fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(p, ".parquet") {
 			files = append(files, "'"+quote(p)+"'")
 		}
