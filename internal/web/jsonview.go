@@ -16,6 +16,7 @@ type section struct {
 	Tokens []token
 	Lines  int
 	Fold   bool
+	Opener string // { or [ of a value that can be folded
 	Open   bool
 	Comma  bool
 }
@@ -43,16 +44,19 @@ func jsonSections(raw string) (sections []section, ok bool) {
 			return nil, false
 		}
 		var text bytes.Buffer
-		if err := json.Indent(&text, value, "  ", "  "); err != nil {
+		if err := json.Indent(&text, value, "", "  "); err != nil {
 			return nil, false
 		}
 		s := section{Key: visible(string(name)), Comma: true, Lines: bytes.Count(text.Bytes(), []byte("\n")) + 1}
-		if coloured += text.Len(); coloured <= maxColoured {
-			s.Tokens = tokens(text.String())
-		} else {
-			s.Tokens = []token{{Text: visibleLines(text.String())}}
+		shown := text.String()
+		if s.Fold = s.Lines > 2; s.Fold {
+			s.Opener, shown = shown[:1], shown[2:] // the brace stays in the line of the key
 		}
-		s.Fold = s.Lines > 2
+		if coloured += text.Len(); coloured <= maxColoured {
+			s.Tokens = tokens(shown)
+		} else {
+			s.Tokens = []token{{Text: visibleLines(shown)}}
+		}
 		s.Open = s.Lines <= 60
 		sections = append(sections, s)
 	}

@@ -140,17 +140,19 @@ type errorView struct {
 
 // row is one event in the table.
 type row struct {
-	ID, URL            string
-	Day, Clock, Exact  string
-	User, As           string
-	Verb               string
-	Write              bool
-	Resource, Name     string
-	URI                string // for requests that are not of a resource
-	Namespace, Address string
-	Code               string
-	Failed             bool
-	Reason             string
+	ID, URL           string
+	Day, Clock, Exact string
+	User, As          string
+	// User and As in two parts, so that the first can give way where there is little room.
+	Prefix, Own, AsPrefix, AsOwn string
+	Verb                         string
+	Write                        bool
+	Resource, Name               string
+	URI                          string // for requests that are not of a resource
+	Namespace, Address           string
+	Code                         string
+	Failed                       bool
+	Reason                       string
 }
 
 func newRow(e *audit.Event, q pageQuery) row {
@@ -169,6 +171,8 @@ func newRow(e *audit.Event, q pageQuery) row {
 	case "create", "update", "patch", "delete", "deletecollection":
 		r.Write = true
 	}
+	r.Prefix, r.Own = splitUser(e.User)
+	r.AsPrefix, r.AsOwn = splitUser(e.AsUser)
 	if e.Subresource != "" {
 		r.Resource += "/" + e.Subresource
 	}
@@ -182,6 +186,15 @@ func newRow(e *audit.Event, q pageQuery) row {
 		r.Code = strconv.Itoa(int(e.Code))
 	}
 	return r
+}
+
+// splitUser splits what all service accounts' names begin with from a name.
+func splitUser(user string) (prefix, own string) {
+	const accounts = "system:serviceaccount:"
+	if own, ok := strings.CutPrefix(user, accounts); ok {
+		return accounts, own
+	}
+	return "", user
 }
 
 func (s *server) getPage(w http.ResponseWriter, r *http.Request) error {
@@ -205,9 +218,6 @@ func (s *server) getResults(w http.ResponseWriter, r *http.Request) error {
 	res, err := s.search(r, q)
 	if err != nil {
 		return err
-	}
-	if q.Cursor != "" && res.Error == nil {
-		return s.render(w, http.StatusOK, "rows", res)
 	}
 	return s.render(w, http.StatusOK, "results-update", res)
 }

@@ -100,6 +100,13 @@ function draw(h) {
     bad.textContent = `${count(failed)} failed`;
     total.append(" · ", bad);
   }
+  if (buckets.length) {
+    const last = Date.parse(buckets[buckets.length - 1].start) / 1000 + h.width_us / 1e6;
+    const span = document.createElement("span");
+    span.className = "quiet span";
+    span.textContent = between(Date.parse(buckets[0].start) / 1000, last, h.width_us / 1e6);
+    total.append(span);
+  }
   host.setAttribute("aria-label", `Histogram: ${count(h.total)} requests, ${count(failed)} failed`);
   read.textContent = "";
   plot?.destroy();
@@ -123,8 +130,8 @@ function draw(h) {
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false, dist: 4 } },
       scales: { x: { time: true, range: () => [x[0], x[x.length - 1] + width] }, y: { range: (/** @type {any} */ _u, /** @type {number} */ _a, /** @type {number} */ max) => [0, Math.max(1, max * 1.05)] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 24, gap: 4, values: dayClock },
-        { ...axis, size: 44, gap: 6, splits: (/** @type {any} */ u) => ticks(u.scales.y.max), values: (/** @type {any} */ _u, /** @type {number[]} */ v) => v.map(short) },
+        { ...axis, grid: { show: false }, size: 24, gap: 4, space: 84, values: dayClock },
+        { ...axis, size: 44, gap: 6, splits: (/** @type {any} */ u) => ticks(u.scales.y.max), values: (/** @type {any} */ _u, /** @type {number[]} */ v) => v.map((n) => (n ? short(n) : "")) },
       ],
       series: [
         {},
@@ -147,6 +154,12 @@ function draw(h) {
     [x, all, bad],
     host,
   );
+}
+
+/** A span of time in words. @param {number} from @param {number} to @param {number} width */
+function between(from, to, width) {
+  const [a, b] = [label(from, width), label(to, width)];
+  return a.slice(0, 10) === b.slice(0, 10) && b.length > 10 ? `${a} – ${b.slice(11)}` : `${a} – ${b}`;
 }
 
 /** The bar below the pointer, in words. @param {any} u @param {number} width */
@@ -178,7 +191,7 @@ function short(v) {
 
 /** Labels of the time axis, with the day where it begins. @param {any} _u @param {number[]} splits */
 function dayClock(_u, splits) {
-  let day = "";
+  let day = splits.length ? iso(splits[0]).slice(0, 10) : "";
   const step = splits.length > 1 ? splits[1] - splits[0] : 1;
   return splits.map((t) => {
     const s = iso(t);

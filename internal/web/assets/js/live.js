@@ -63,7 +63,7 @@ function add(html) {
   body.prepend(row);
   const rows = body.querySelectorAll("tr.event");
   if (rows.length > most) {
-    body.querySelector(".more")?.remove(); // its place is no longer the next one
+    document.querySelector("#results .more")?.remove(); // its place is no longer the next one
     rows[rows.length - 1].remove();
   }
 }

@@ -91,15 +91,17 @@ function choose(tr) {
 
 /** @param {Element} a the link to the next page */
 async function more(a) {
-  const last = a.closest("tr");
+  const last = a.closest(".more");
   if (!last || last.hasAttribute("aria-busy")) return;
   last.setAttribute("aria-busy", "true");
   const p = new URLSearchParams(location.search);
   p.set("cursor", a.getAttribute("data-cursor") ?? "");
   try {
     const html = await load("/page/results?" + p, asking?.signal);
-    if (!html.querySelector("tr")) throw new Error("the server could not go on");
-    last.replaceWith(html);
+    const rows = html.querySelectorAll("tr.event");
+    if (!rows.length) throw new Error("the server could not go on");
+    byId("rows").append(...rows);
+    last.replaceWith(html.querySelector(".more") ?? "");
     mark(p.get("event"));
   } catch (err) {
     last.removeAttribute("aria-busy");

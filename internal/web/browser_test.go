@@ -1,0 +1,274 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+var (
+	rewrite = flag.Bool("rewrite", false, "write the pictures in docs/images anew")
+	shots   = flag.String("shots", "", "a directory for pictures of every state of the page, to look at")
+)
+
+// tab is a tab of a real Chromium, and what its console said.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	messages []string
+}
+
+// newTab opens a tab of a browser of its own. A message in its console, which
+// is where violations of the content security policy go too, fails the test.
+func newTab(t *testing.T) *tab {
+	t.Helper()
+	if os.Getenv("KTRAIL_SKIP_BROWSER") == "1" {
+		t.Skip("KTRAIL_SKIP_BROWSER=1")
+	}
+	var browser string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
+		if path, err := exec.LookPath(name); err == nil {
+			browser = path
+			break
+		}
+	}
+	if browser == "" {
+		t.Fatal("no Chromium on the PATH: apt-get install chromium (or set KTRAIL_SKIP_BROWSER=1)")
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true), chromedp.UserDataDir(t.TempDir()))
+	alloc, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
+	t.Cleanup(cancel)
+	b := &tab{t: t}
+	ctx, cancel := chromedp.NewContext(alloc, chromedp.WithListener(func(ev any) {
+		switch e := ev.(type) {
+		case *runtime.EventExceptionThrown:
+			b.note("exception: " + e.ExceptionDetails.Text + fmt.Sprint(e.ExceptionDetails.Exception))
+		case *runtime.EventConsoleAPICalled:
+			b.note(fmt.Sprintf("console.%s %v", e.Type, e.Args))
+		case *log.EventEntryAdded:
+			b.note(fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL))
+		}
+	}))
+	t.Cleanup(func() {
+		_ = chromedp.Do(ctx, chromedp.Stop()) // ends what still loads; the browser goes anyway
+		cancel()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, m := range b.messages {
+			t.Errorf("the console says: %s", m)
+		}
+	})
+	b.ctx = ctx
+	b.do(chromedp.EmulateViewport(1280, 800))
+	return b
+}
+
+func (b *tab) note(m string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.messages = append(b.messages, m)
+}
+
+// forget drops messages that the test provoked: the browser notes every error status.
+func (b *tab) forget(about string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	kept := b.messages[:0]
+	for _, m := range b.messages {
+		if !strings.Contains(m, about) {
+			kept = append(kept, m)
+		}
+	}
+	b.messages = kept
+}
+
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// is waits until a JavaScript expression is true. A test that waits in vain says
+// what the page shows.
+func (b *tab) is(expression string) {
+	b.t.Helper()
+	script := `new Promise((done) => { const until = performance.now() + 20000; const look = () => {
+		let ok = false; try { ok = Boolean(` + expression + `) } catch {}
+		if (ok) done("yes"); else if (performance.now() > until) done(document.body.innerText.slice(0, 3000)); else setTimeout(look, 20);
+	}; look() })`
+	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("wait for %s: %v", expression, err)
+	}
+	if got != "yes" {
+		b.t.Fatalf("waited for %s in vain; the page at %s says:\n%s", expression, eval[string](b, "location.href"), got)
+	}
+}
+
+func eval[T any](b *tab, expression string) T {
+	b.t.Helper()
+	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		b.t.Fatalf("%s: %v", expression, err)
+	}
+	return got
+}
+
+// open goes to a page and waits until all of it is drawn.
+func (b *tab) open(url string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(url))
+	b.drawn()
+}
+
+func (b *tab) drawn() {
+	b.t.Helper()
+	b.is(`document.documentElement.classList.contains("js") && document.querySelectorAll("[aria-busy]").length === 0`)
+}
+
+func (b *tab) keys(k string) {
+	b.t.Helper()
+	b.do(chromedp.KeyEvent(k))
+}
+
+// fill writes into a field and sends the form.
+func (b *tab) fill(name, value string) {
+	b.t.Helper()
+	quoted, _ := json.Marshal(value)
+	eval[bool](b, fmt.Sprintf(`(() => { const f = document.getElementById("search"); f.elements[%q].value = %s; f.requestSubmit(); return true })()`, name, quoted))
+	b.drawn()
+}
+
+func (b *tab) dark(on bool) {
+	b.t.Helper()
+	value := "light"
+	if on {
+		value = "dark"
+	}
+	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: value}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}})
+		return err
+	}))
+}
+
+// picture is the window as PNG.
+func (b *tab) picture() []byte {
+	b.t.Helper()
+	// Two frames, so that what was set is painted.
+	_, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return png
+}
+
+// fits fails if something is wider than the window.
+func (b *tab) fits(what string) {
+	b.t.Helper()
+	if over := eval[int](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); over > 0 {
+		b.t.Errorf("%s: the page is %d pixels wider than its window", what, over)
+	}
+}
+
+func (b *tab) shot(name string) {
+	b.t.Helper()
+	b.fits(name)
+	if *shots == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(*shots, name+".png"), b.picture(), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// TestScreenshots takes the pictures of the README, and looks at every state in
+// every size for what does not fit.
+func TestScreenshots(t *testing.T) {
+	events := sampleEvents(t)
+	b := newTab(t)
+	b.dark(false)
+	good := newTestServer(t, append(events, decoded(t, hostile)))
+	readme := newTestServer(t, events)
+
+	const story = `/?filter=as_user+%21%3D+%22%22`
+	for _, scheme := range []struct {
+		name string
+		dark bool
+	}{{"page", false}, {"page-dark", true}} {
+		b.dark(scheme.dark)
+		b.open(readme.URL + story)
+		b.is(`document.querySelector("#chart canvas")`)
+		eval[bool](b, `(document.querySelectorAll("tr.event.failed td.object")[2].click(), true)`)
+		b.is(`document.querySelector("#detail .sentence")`)
+		b.drawn()
+		b.fits(scheme.name)
+		if *rewrite {
+			if err := os.WriteFile(filepath.Join("..", "..", "docs", "images", scheme.name+".png"), b.picture(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+
+	troubled := newTestServer(t, events)
+	troubled.status = troubledStatus()
+	troubled.source.Warn = []string{"segments/2026/11/22/000017.parquet is damaged; 412 events between 19:40 and 19:44 cannot be read"}
+	empty := newTestServer(t, nil)
+	empty.status.Store = StoreState{State: "ok"}
+	empty.status.Sources = nil
+	sizes := []struct{ w, h int64 }{{375, 812}, {768, 1024}, {1280, 800}, {1920, 1080}, {2560, 1440}}
+	for _, dark := range []bool{false, true} {
+		b.dark(dark)
+		for _, size := range sizes {
+			b.do(chromedp.EmulateViewport(size.w, size.h))
+			suffix := fmt.Sprintf("-%d-light", size.w)
+			if dark {
+				suffix = fmt.Sprintf("-%d-dark", size.w)
+			}
+			b.open(good.URL + "/")
+			b.is(`document.querySelector("#chart canvas")`)
+			b.shot("home" + suffix)
+			b.open(good.URL + "/?filter=verb+%3D%3D+%22delete%22&event=" + fmt.Sprint(len(events)+1))
+			b.shot("hostile" + suffix)
+			if size.w != 375 && size.w != 1280 {
+				continue
+			}
+			b.open(good.URL + "/?filter=verb+%3D%3D+%22delete%22+%26%26+resorce+%3D%3D+%22pods%22")
+			b.shot("filter-error" + suffix)
+			b.open(good.URL + "/?filter=verb+%3D%3D+%22nothing%22&since=1h")
+			b.shot("no-match" + suffix)
+			b.open(empty.URL + "/")
+			b.shot("empty" + suffix)
+			b.open(troubled.URL + "/")
+			b.shot("trouble" + suffix)
+			eval[bool](b, `(document.getElementById("status-panel").showPopover(), true)`)
+			b.shot("status" + suffix)
+			b.open(good.URL + "/")
+			eval[bool](b, `(document.getElementById("help").showPopover(), true)`)
+			b.shot("help" + suffix)
+		}
+	}
+}

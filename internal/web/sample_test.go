@@ -1,0 +1,181 @@
+package web
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/query/querytest"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// hostile is an event whose every text tries something.
+const hostile = `{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"\"><script>window.hurt=1</script>","stage":"ResponseComplete",` +
+	`"requestURI":"/api/v1/namespaces/<b>bold/pods/\u202etxt.exe","verb":"delete","user":{"username":"<script>window.hurt=1</script>","groups":["{{.}}"]},` +
+	`"sourceIPs":["javascript:window.hurt=1"],"userAgent":"\"><img src=x onerror=window.hurt=1>","objectRef":{"resource":"pods","namespace":"' onclick='window.hurt=1","name":"\u202etxt.exe\u0007\u200b","apiVersion":"v1"},` +
+	`"responseStatus":{"metadata":{},"code":403,"reason":"Forbidden","message":"</pre><script>window.hurt=1</script>"},"requestReceivedTimestamp":"2026-11-22T19:50:10.000000Z","stageTimestamp":"2026-11-22T19:50:10.100000Z",` +
+	`"annotations":{"authorization.k8s.io/decision":"forbid","authorization.k8s.io/reason":"<svg onload=window.hurt=1>"}}`
+
+// decoded is the event in a line.
+func decoded(t testing.TB, line string) audit.Event {
+	t.Helper()
+	var e audit.Event
+	if err := audit.Decode([]byte(line), &e); err != nil {
+		t.Fatal(err)
+	}
+	e.Cluster, e.Source = "demo", "/var/log/kubernetes/audit/audit.log"
+	e.Version = "" // no column: it does not travel
+	return e
+}
+
+// sampleEvents is the repository's sample log.
+func sampleEvents(t testing.TB) []audit.Event {
+	t.Helper()
+	f, err := os.Open(filepath.Join("..", "..", "testdata", "audit-sample.log.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []audit.Event
+	lines := bufio.NewScanner(z)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		events = append(events, decoded(t, lines.Text()))
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if len(events) < 3000 {
+		t.Fatalf("the sample has %d events", len(events))
+	}
+	return events
+}
+
+// sqlSource adds an answer to SQL to the in-memory source.
+type sqlSource struct {
+	*querytest.Source
+	rows []query.SQLRow
+	err  error
+}
+
+func (s *sqlSource) SQL(_ context.Context, sql string, yield func(query.SQLRow) error) (query.Warnings, error) {
+	if strings.Contains(sql, "DROP") {
+		return nil, &query.UsageError{Message: "only a single SELECT is run here"}
+	}
+	for _, r := range s.rows {
+		if err := yield(r); err != nil {
+			return nil, err
+		}
+	}
+	return s.Warn, s.err
+}
+
+// testServer is a whole server over events.
+type testServer struct {
+	*httptest.Server
+	source   *sqlSource
+	engine   *query.Engine
+	client   *Client
+	status   Status
+	registry *prometheus.Registry
+	inner    *server
+}
+
+func newTestServer(t testing.TB, events []audit.Event, change ...func(*Options)) *testServer {
+	t.Helper()
+	ts := &testServer{source: &sqlSource{Source: querytest.New(events...)}, registry: prometheus.NewRegistry(), status: sampleStatus(int64(len(events)))}
+	ts.engine = query.NewEngine(ts.source)
+	o := Options{
+		Questions: ts.engine,
+		Status:    func() Status { return ts.status },
+		Import: func(_ context.Context, name, cluster string, r io.Reader) (ImportSummary, error) {
+			n, err := io.Copy(io.Discard, r)
+			if name == "bad" {
+				return ImportSummary{}, &query.UsageError{Message: "bad: offset 0: no audit event here"}
+			}
+			return ImportSummary{Files: 1, Bytes: n, Events: int64(len(cluster))}, err
+		},
+		Logger:     slog.New(slog.DiscardHandler),
+		Gatherer:   ts.registry,
+		Registerer: ts.registry,
+		Version:    "v0.1.0",
+		Address:    "127.0.0.1:7433",
+		Classify: func(err error) Code {
+			if errors.Is(err, errTestUnavailable) {
+				return CodeUnavailable
+			}
+			return ""
+		},
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	inner, err := newServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts.inner = inner
+	ts.Server = httptest.NewServer(inner.handler())
+	t.Cleanup(ts.Server.Close)
+	// Close waits for answers under way; follow streams end with their clients.
+	t.Cleanup(ts.Server.CloseClientConnections)
+	if ts.client, err = NewClient(ts.URL); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ts.client.Close)
+	return ts
+}
+
+var errTestUnavailable = errors.New("the store is being repaired")
+
+func sampleTime(t string) audit.Time {
+	var at audit.Time
+	if err := at.UnmarshalJSON([]byte(`"` + t + `"`)); err != nil {
+		panic(err) // a constant of a test
+	}
+	return at
+}
+
+// sampleStatus is a server in good health.
+func sampleStatus(events int64) Status {
+	return Status{
+		Version: "v0.1.0", Ready: true,
+		Sources: []SourceState{{
+			Name: "/var/log/kubernetes/audit/audit.log", Cluster: "demo", File: "/var/log/kubernetes/audit/audit.log",
+			Offset: 7701187, LastEvent: sampleTime("2026-11-22T19:50:03.120000Z"), Events: events, State: "following",
+		}},
+		Store: StoreState{
+			State: "ok", Events: events, Segments: 3, Bytes: 612_000, FreeBytes: 210 << 30,
+			First: sampleTime("2026-11-22T19:44:31.014243Z"), Last: sampleTime("2026-11-22T19:50:03.120000Z"),
+		},
+	}
+}
+
+// troubledStatus has everything that can be wrong.
+func troubledStatus() Status {
+	st := sampleStatus(3802)
+	st.Reasons = []string{"low disk: 512 MiB free of the 1 GiB that must stay free; events are not taken until there is space"}
+	st.Ready = false
+	st.Store.State = "low disk"
+	st.Store.Quarantined = 3
+	st.Store.Damage = []string{"segments/2026/11/22/000017.parquet is damaged at offset 4096: the checksum differs"}
+	st.Sources = append(st.Sources, SourceState{
+		Name: "/var/log/<b>/audit.log", State: "catching up", LagBytes: 48 << 20, Quarantined: 3, Error: "read audit.log: permission denied",
+		Gaps: []Gap{{From: sampleTime("2026-11-22T03:00:00.000000Z"), To: sampleTime("2026-11-22T04:10:00.000000Z"), Reason: "audit-2026-11-22T03-40-00.000.log was deleted before it was read", At: sampleTime("2026-11-22T05:00:00.000000Z")}},
+	})
+	return st
+}
