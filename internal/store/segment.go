@@ -75,6 +75,9 @@ func newSegmentWriter(p packing) *segmentWriter {
 		parquet.PageBufferSize(256 << 10), // more than pageRows of any value with a fixed size
 		parquet.WriteBufferSize(256 << 10),
 		parquet.DataPageStatistics(false),
+		// Version 2 leaves the levels of lists outside of the compressed block and its
+		// checksum: a flipped byte there would change a list without a sound.
+		parquet.DataPageVersion(1),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("time"), parquet.Ascending("id"))),
 	}
 	var blooms []parquet.BloomFilterColumn
