@@ -35,12 +35,14 @@ func TestPageInChromium(t *testing.T) {
 		b.t = t
 		b.keys("/")
 		b.is(`document.activeElement.id === "filter"`)
+		// The driver sends the slash itself too, which a keyboard does not once its
+		// key press was taken.
+		eval[bool](b, `(document.getElementById("filter").value = "", true)`)
 		b.keys(`verb == "delete"` + "\r")
 		b.is(`location.search.includes("delete") && [...document.querySelectorAll("td.verb")].every((c) => c.textContent === "delete")`)
 		b.drawn()
 		b.fill("user", "system:apiserver")
 		b.is(`location.search.includes("user=system") && [...document.querySelectorAll("td.user")].every((c) => c.textContent === "system:apiserver")`)
-		t.Log(eval[string](b, `location.href + document.getElementById("filter-error").innerText + " BOX " + document.getElementById("filter").value`))
 		ran := eval[string](b, `document.querySelector(".ran code").textContent`)
 		if !strings.Contains(ran, `user == "system:apiserver"`) || !strings.Contains(ran, `verb == "delete"`) || !strings.Contains(ran, "final") {
 			t.Errorf("the controls became %s", ran)
