@@ -57,6 +57,9 @@ const (
 	tailSize = 4096
 	// windowSize is the buffer of an open file. It grows for longer lines only.
 	windowSize = 128 << 10
+	// longSize is what Grow is asked for first: most answers that an event
+	// holds are smaller.
+	longSize = 2 << 20
 	// badSize is how much of an oversized line is kept as evidence.
 	badSize = 64 << 10
 	// strongHead is how many bytes make a head that no other file has: less may

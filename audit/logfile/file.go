@@ -252,8 +252,10 @@ func (x *file) skipLong() (Record, bool) {
 func (x *file) endLong(end int64) Record {
 	o := x.over
 	x.over, x.used = nil, true
-	return Record{Kind: Bad, File: x.path, Offset: o.offset, Line: o.head,
-		Reason: fmt.Sprintf("line of %d bytes is longer than %d; its first %d bytes are kept", end-o.offset, x.max, len(o.head))}
+	return Record{
+		Kind: Bad, File: x.path, Offset: o.offset, Line: o.head,
+		Reason: fmt.Sprintf("line of %d bytes is longer than %d; its first %d bytes are kept", end-o.offset, x.max, len(o.head)),
+	}
 }
 
 // rest hands out what stands behind the last newline of a finished file.

@@ -26,8 +26,9 @@ type Options struct {
 	// become Bad records.
 	MaxLine int
 	// Grow is asked before the reader holds more than 128 KiB, for a long line:
-	// it will hold up to size bytes until Shrink is called. An error of Grow is
-	// returned by Next. Both may be nil.
+	// it will hold up to size bytes until Shrink is called; once more, with a
+	// larger size, if that is not enough. An error of Grow is returned by Next.
+	// Both may be nil.
 	Grow   func(size int) error
 	Shrink func()
 	// Logger gets what is worth knowing and is no record; nil for none.

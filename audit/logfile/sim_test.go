@@ -175,7 +175,6 @@ type sink struct {
 	lines  map[string]int
 	bad    []string
 	gaps   [][2]audit.Time
-	last   audit.Time
 	// not committed
 	newLines []string
 	newBad   []string

@@ -1,7 +1,6 @@
 package logfile
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -96,7 +95,7 @@ func TestTorture(t *testing.T) {
 				}
 				os.RemoveAll(s.dir)
 			}
-			t.Log(fmt.Sprintf("%d events lost, %d gaps told", lost, gaps))
+			t.Logf("%d events lost, %d gaps told", lost, gaps)
 			if !mode.lossless && lost == 0 {
 				t.Fatal("nothing was ever lost: the test has no teeth")
 			}

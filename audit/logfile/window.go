@@ -9,11 +9,13 @@ type window struct {
 	start, end int
 	base       int64 // offset of buf[0] in the stream
 	max        int   // longest line
-	// grow is asked before the buffer becomes larger than windowSize, shrink is
-	// told when it is small again. Either may be nil.
+	// grow is asked before the buffer becomes larger than windowSize and again
+	// before it becomes larger than what was asked for; shrink is told when it is
+	// small again. Either may be nil.
 	grow   func(size int) error
 	shrink func()
 	grown  bool
+	asked  int // size that grow was asked for
 }
 
 // errLong says that the line in the window is longer than max.
@@ -48,13 +50,21 @@ func (w *window) space() ([]byte, error) {
 	if w.end-w.start >= w.max {
 		return nil, errLong
 	}
-	if !w.grown && w.grow != nil {
-		if err := w.grow(w.max); err != nil {
-			return nil, err
+	limit := w.asked + tailSize + windowSize
+	if !w.grown || len(w.buf) >= limit {
+		size := w.max
+		if !w.grown {
+			size = min(size, longSize)
 		}
+		if w.grow != nil {
+			if err := w.grow(size); err != nil {
+				return nil, err
+			}
+		}
+		w.asked, w.grown = size, true
+		limit = w.asked + tailSize + windowSize
 	}
-	w.grown = true
-	bigger := make([]byte, min(2*len(w.buf), w.max+tailSize+windowSize))
+	bigger := make([]byte, min(2*len(w.buf), limit))
 	copy(bigger, w.buf[:w.end])
 	w.buf = bigger
 	return w.buf[w.end:], nil
@@ -71,7 +81,7 @@ func (w *window) small() {
 	w.base += int64(keep)
 	w.start -= keep
 	w.end -= keep
-	w.buf, w.grown = b, false
+	w.buf, w.grown, w.asked = b, false, 0
 	if w.shrink != nil {
 		w.shrink()
 	}

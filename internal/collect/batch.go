@@ -137,6 +137,16 @@ func (b *builder) grow(ctx context.Context, size int) error {
 		return err
 	}
 	n := min(2*int64(size)+step, b.budget.size)
+	if b.granted > 0 { // the line is longer than thought
+		if b.budget.sem.TryAcquire(n - b.granted) {
+			b.granted = n
+			return nil
+		}
+		// Two who wait with a part each would wait for ever. What is read of the
+		// line, less than this, is not accounted for meanwhile.
+		b.budget.sem.Release(b.granted)
+		b.granted = 0
+	}
 	if err := b.acquire(ctx, n); err != nil {
 		return err
 	}

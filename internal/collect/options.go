@@ -43,7 +43,8 @@ type Options struct {
 	MaxBatchBytes  int64
 	// MaxBytes bounds what all sources together hold in batches and for long
 	// lines; 0 is 128 MiB. Besides that a source has a buffer of 128 KiB for each
-	// of at most two open files.
+	// of at most two open files, and 2 MiB while it waits for room for a line
+	// that is longer.
 	MaxBytes int64
 	// MaxLine is the longest line in bytes; longer ones are quarantined. 0 is
 	// 64 MiB. More than half of MaxBytes cannot be.

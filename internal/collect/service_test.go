@@ -380,3 +380,33 @@ func TestMemoryBound(t *testing.T) {
 		}
 	})
 }
+
+// TestContention: many sources, some with lines of a large part of the budget, all
+// get their turn.
+func TestContention(t *testing.T) {
+	for _, c := range []struct {
+		sources, long int
+		budget        int64
+	}{
+		{sources: 30, long: 200 << 10, budget: 2 << 20},
+		{sources: 6, long: 6 << 20, budget: 32 << 20},
+		{sources: 6, long: 6 << 20, budget: 13 << 20},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			for i := range c.sources {
+				write(t, filepath.Join(dir, fmt.Sprintf("a%d.log", i)), lines(i*100, 40)+line(i*100+50, c.long)+"\n"+lines(i*100+60, 40)+line(i*100+51, c.long)+"\n")
+			}
+			m := newMemory()
+			s, stop := following(t, Options{Appender: m, Paths: []string{dir}, newWatcher: noNotifications, MaxBytes: c.budget})
+			time.Sleep(20 * time.Second)
+			stop()
+			if m.count() != 82*c.sources || len(m.bad) > 0 || len(m.gaps) > 0 {
+				t.Errorf("%+v: %d lines stored, %d quarantined, gaps %v", c, m.count(), len(m.bad), m.gaps)
+			}
+			if !s.budget.sem.TryAcquire(c.budget) {
+				t.Errorf("%+v: some of the budget was not given back", c)
+			}
+		})
+	}
+}
