@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -224,7 +225,7 @@ func TestDroppedRequestStopsItsQuery(t *testing.T) {
 		<-src.asked
 		cancel()
 	}()
-	if _, err := ts.client.Search(ctx, query.SearchQuestion{}, nil); err != context.Canceled {
+	if _, err := ts.client.Search(ctx, query.SearchQuestion{}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("the client says %v", err)
 	}
 	<-src.ended // hangs if the query goes on
@@ -286,8 +287,8 @@ func TestErrorsAfterTheFirstEvent(t *testing.T) {
 	// A stream says why it ends.
 	n := 0
 	_, err = ts.client.Search(context.Background(), query.SearchQuestion{}, func(*audit.Event) error { n++; return nil })
-	e, ok := err.(*Error)
-	if !ok || e.Code != CodeUnavailable || e.Message != errTestUnavailable.Error() || n != 1000 {
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeUnavailable || e.Message != errTestUnavailable.Error() || n != 1000 {
 		t.Errorf("after %d events the client says %v", n, err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -84,19 +83,6 @@ func (b *tab) note(m string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.messages = append(b.messages, m)
-}
-
-// forget drops messages that the test provoked: the browser notes every error status.
-func (b *tab) forget(about string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	kept := b.messages[:0]
-	for _, m := range b.messages {
-		if !strings.Contains(m, about) {
-			kept = append(kept, m)
-		}
-	}
-	b.messages = kept
 }
 
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {

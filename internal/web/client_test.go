@@ -115,8 +115,12 @@ func TestClientSQL(t *testing.T) {
 	at := time.Date(2026, 11, 22, 19, 44, 31, 14243000, time.UTC)
 	values := []any{
 		nil, true, false, "text", "", `{"int":"7"}`, "\xff not text", int64(0), int64(1 << 53), int64(math.MaxInt64), int64(math.MinInt64), uint64(math.MaxUint64),
-		1.5, 2.0, -0.0, 1e300, math.Inf(1), math.Inf(-1), at, []byte{0, 1, 255}, []byte{},
-		[]any{int64(1), "x", nil, []any{at}}, []any{}, map[string]any{"k": int64(math.MaxInt64), "n": nil},
+		1.5, 2.0, math.Copysign(0, -1), 1e300, math.Inf(1), math.Inf(-1), at,
+		[]byte{0, 1, 255},
+		[]byte{},
+		[]any{int64(1), "x", nil, []any{at}},
+		[]any{},
+		map[string]any{"k": int64(math.MaxInt64), "n": nil},
 	}
 	for _, v := range values {
 		ts.source.rows = append(ts.source.rows, query.SQLRow{Columns: columns, Values: []any{v, int64(7)}})
@@ -153,7 +157,7 @@ func TestClientFollow(t *testing.T) {
 		}
 		return nil
 	})
-	if err != stop {
+	if !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
 	var got []int64
@@ -196,7 +200,7 @@ func TestClientStopsWhenTold(t *testing.T) {
 		}
 		return nil
 	})
-	if err != enough || n != 5 {
+	if !errors.Is(err, enough) || n != 5 {
 		t.Errorf("after %d events: %v", n, err)
 	}
 }

@@ -47,8 +47,15 @@ func readPageQuery(r *http.Request) pageQuery {
 func (q pageQuery) URL() string {
 	v := url.Values{}
 	for _, p := range [][2]string{
-		{"filter", q.Filter}, {"verb", q.Verb}, {"user", q.User}, {"namespace", q.Namespace}, {"resource", q.Resource},
-		{"since", q.Since}, {"until", q.Until}, {"event", q.Event}, {"cursor", q.Cursor},
+		{"filter", q.Filter},
+		{"verb", q.Verb},
+		{"user", q.User},
+		{"namespace", q.Namespace},
+		{"resource", q.Resource},
+		{"since", q.Since},
+		{"until", q.Until},
+		{"event", q.Event},
+		{"cursor", q.Cursor},
 	} {
 		setText(v, p[0], p[1])
 	}
@@ -102,8 +109,13 @@ type preset struct {
 func presets(q pageQuery) []preset {
 	q.Cursor = ""
 	out := []preset{
-		{Label: "15m", Since: "15m"}, {Label: "1h", Since: "1h"}, {Label: "6h", Since: "6h"}, {Label: "24h", Since: "24h"},
-		{Label: "7d", Since: "7d"}, {Label: "30d", Since: "30d"}, {Label: "All"},
+		{Label: "15m", Since: "15m"},
+		{Label: "1h", Since: "1h"},
+		{Label: "6h", Since: "6h"},
+		{Label: "24h", Since: "24h"},
+		{Label: "7d", Since: "7d"},
+		{Label: "30d", Since: "30d"},
+		{Label: "All"},
 	}
 	for i := range out {
 		out[i].Current = q.Until == "" && q.Since == out[i].Since

@@ -32,10 +32,18 @@ func TestTemplates(t *testing.T) {
 		{"page", page{}},
 		{"page", page{Query: q, Version: "v", Presets: presets(q), Results: full, Event: newEventView(&e, q), Status: trouble, Columns: query.Columns()}},
 		{"page", page{Query: q, Results: inFilter, Event: &eventView{ID: "1", Missing: "none"}, Status: good}},
-		{"results-update", full}, {"results-update", inFilter}, {"results-update", other}, {"results-update", results{}}, {"results-update", results{NoEvents: true}},
-		{"event", newEventView(&e, q)}, {"event", newEventView(&bare, pageQuery{})}, {"event", &eventView{}},
-		{"status-update", trouble}, {"status-update", good},
-		{"row", newRow(&e, q)}, {"row", row{}},
+		{"results-update", full},
+		{"results-update", inFilter},
+		{"results-update", other},
+		{"results-update", results{}},
+		{"results-update", results{NoEvents: true}},
+		{"event", newEventView(&e, q)},
+		{"event", newEventView(&bare, pageQuery{})},
+		{"event", &eventView{}},
+		{"status-update", trouble},
+		{"status-update", good},
+		{"row", newRow(&e, q)},
+		{"row", row{}},
 	} {
 		var b strings.Builder
 		if err := ts.inner.pages.ExecuteTemplate(&b, c.name, c.data); err != nil {
