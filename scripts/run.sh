@@ -36,6 +36,7 @@ until [ -s "$started" ]; do
   if ! kill -0 "$server" 2>/dev/null; then
     echo "ktrail serve did not start:" >&2
     tail -n 1 "$log" >&2
+    echo "(another address: KTRAIL_RUN_LISTEN=127.0.0.1:7434 make run)" >&2
     exit 1
   fi
   sleep 0.1
@@ -51,7 +52,12 @@ if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 ask() {
   printf '\n%s%s%s\n$ ktrail' "$bold" "$1" "$plain"
   shift
-  printf ' %q' "$@"
+  for word in "$@"; do
+    case $word in
+      *[!A-Za-z0-9_./,=:@-]*) printf " '%s'" "$word" ;;
+      *) printf ' %s' "$word" ;;
+    esac
+  done
   printf '\n'
   "$ktrail" "$@" || true # an answer may be empty
 }
