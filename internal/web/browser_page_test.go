@@ -90,7 +90,7 @@ func TestPageInChromium(t *testing.T) {
 				t.Errorf("the event does not show %q as text:\n%s", want, text)
 			}
 		}
-		if sentence := eval[string](b, `document.querySelector(".sentence").textContent`); !strings.HasPrefix(sentence, "<script>window.hurt=1</script> tried to delete pod") {
+		if sentence := eval[string](b, `document.querySelector(".sentence").textContent`); !strings.HasPrefix(sentence, `<script>window.hurt=1</script> tried to delete pod "⟨U+202E⟩txt.exe⟨U+0007⟩⟨U+200B⟩" in`) {
 			t.Errorf("the sentence is %q", sentence)
 		}
 		row := eval[string](b, `document.querySelector("tr.open").innerText`)
@@ -111,6 +111,15 @@ func TestPageInChromium(t *testing.T) {
 		b.open(ts.URL + fmt.Sprintf("/?event=%d", len(events)))
 		eval[bool](b, `(document.querySelector(".part[data-c=name]").click(), true)`)
 		b.is(rows + ` === 1 && document.getElementById("filter").value === 'name == "\\u202etxt.exe\\u0007\\u200b"'`)
+		b.drawn()
+	})
+
+	t.Run("look at all of the time", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/?user=system:apiserver&until=2026-01-01")
+		b.is(`document.querySelector(".empty h2").textContent === "No request matches"`)
+		eval[bool](b, `(document.querySelector(".empty a").click(), true)`)
+		b.is(rows + ` > 0 && document.querySelector("[name=user]").value === "system:apiserver" && document.querySelector("[name=until]").value === ""`)
 		b.drawn()
 	})
 

@@ -139,6 +139,13 @@ type results struct {
 	NoEvents bool // the store is empty
 }
 
+// AllTime is the address of the same question without a range.
+func (r results) AllTime() string {
+	q := r.Query
+	q.Since, q.Until, q.Cursor = "", "", ""
+	return q.URL()
+}
+
 // errorView is an error where it belongs: below the filter box or in place of the table.
 type errorView struct {
 	InFilter bool

@@ -65,6 +65,12 @@ func newEventView(e *audit.Event, q pageQuery) *eventView {
 			v.Facts = append(v.Facts, f)
 		}
 	}
+	for i := range v.Parts {
+		// The sentence has a space for what cannot be seen; the page has room to say what it is.
+		if p := &v.Parts[i]; p.Column != "" && p.Column != "verb" && visible(p.Value) != p.Value {
+			p.Text = `"` + short(p.Value) + `"`
+		}
+	}
 	var ok bool
 	if v.Sections, ok = jsonSections(e.Raw); !ok {
 		v.Plain = e.Raw
