@@ -3,6 +3,7 @@
 # answers three questions, and goes on serving until Ctrl-C. A second run loads
 # nothing twice. Run it after `make build`.
 set -euo pipefail
+umask 077
 cd "$(dirname "$0")/.."
 
 ktrail=bin/ktrail

@@ -119,14 +119,10 @@ func eventRow(p *page, ev *audit.Event) []string {
 	return row
 }
 
-// shortUser leaves out what service accounts have in common, then the namespace.
+// shortUser shortens what all service accounts have in common: sa:payments:deployer.
 func shortUser(s string) string {
-	rest, ok := strings.CutPrefix(s, "system:serviceaccount:")
-	if !ok {
-		return s
-	}
-	if _, name, ok := strings.Cut(rest, ":"); ok {
-		return "sa:…:" + name
+	if rest, ok := strings.CutPrefix(s, "system:serviceaccount:"); ok {
+		return "sa:" + rest
 	}
 	return s
 }
