@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"slices"
 	"unsafe"
 )
 
@@ -43,6 +44,7 @@ func (b *Batch) Bytes() int64 {
 func (b *Batch) Reset() {
 	if b.mem.reset() {
 		clear(b.Events[:cap(b.Events)]) // they would keep the large chunks alive
+		clear(b.mem.scratch[:cap(b.mem.scratch)])
 	}
 	b.Events = b.Events[:0]
 }
@@ -143,12 +145,11 @@ func (a *arena) grow(n int) []byte {
 }
 
 func (a *arena) growChunk(n int) []byte {
-	for a.at+1 < len(a.chunks) {
-		a.at++
-		if c := a.chunks[a.at]; cap(c) >= n {
-			a.chunks[a.at] = c[:n]
-			return c[:n:n]
-		}
+	next := min(a.at+1, len(a.chunks))
+	if next < len(a.chunks) && cap(a.chunks[next]) >= n {
+		a.at = next
+		a.chunks[next] = a.chunks[next][:n]
+		return a.chunks[next][:n:n]
 	}
 	size := chunkSize
 	if n > size {
@@ -157,8 +158,8 @@ func (a *arena) growChunk(n int) []byte {
 		size, a.size = a.size, 0
 	}
 	c := make([]byte, n, size)
-	a.chunks = append(a.chunks, c)
-	a.at = len(a.chunks) - 1
+	a.chunks = slices.Insert(a.chunks, next, c) // the free ones stay behind it
+	a.at = next
 	return c[:n:n]
 }
 
@@ -180,6 +181,9 @@ func (a *arena) line(line []byte) src {
 func (a *arena) keep(list []string) []string {
 	n := len(list)
 	a.used += int64(n) * int64(unsafe.Sizeof(""))
+	if n > listSize {
+		return slices.Clone(list) // not to be used again
+	}
 	for ; a.listAt < len(a.lists); a.listAt++ {
 		if c := a.lists[a.listAt]; cap(c)-len(c) >= n {
 			l := len(c)
@@ -187,7 +191,7 @@ func (a *arena) keep(list []string) []string {
 			return a.lists[a.listAt][l : l+n : l+n]
 		}
 	}
-	c := make([]string, 0, max(n, listSize))
+	c := make([]string, 0, listSize)
 	a.lists = append(a.lists, append(c, list...))
 	a.listAt = len(a.lists) - 1
 	return a.lists[a.listAt][:n:n]
