@@ -47,7 +47,7 @@ func (c *cmdline) actorCommand() *cobra.Command {
 
 func (c *cmdline) actor(cmd *cobra.Command, o *actorOptions, user string) error {
 	p := c.page(&o.output)
-	sc, err := o.question(p.zone)
+	sc, err := o.question(p.zone, "")
 	if err != nil {
 		return err
 	}

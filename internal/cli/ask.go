@@ -140,8 +140,9 @@ func (s *scope) flags(cmd *cobra.Command, except ...string) {
 	complete(cmd, "decision", []string{"allow", "forbid"})
 }
 
-// question is the scope as the questions have it. Times without a zone are in zone.
-func (s *scope) question(zone *time.Location) (query.Scope, error) {
+// question is the scope as the questions have it. Times without a zone are in
+// zone; those that are meant from now, from the first page of cursor.
+func (s *scope) question(zone *time.Location, cursor string) (query.Scope, error) {
 	if s.all && len(s.controls.Namespace) > 0 {
 		return query.Scope{}, usagef("--namespace and --all-namespaces exclude each other")
 	}
@@ -154,7 +155,7 @@ func (s *scope) question(zone *time.Location) (query.Scope, error) {
 	if err != nil {
 		return query.Scope{}, err
 	}
-	r, err := query.NewRange(s.since, s.until, time.Now(), zone)
+	r, err := query.NewRange(s.since, s.until, query.AskedAt(cursor, time.Now()), zone)
 	if err != nil {
 		return query.Scope{}, err
 	}

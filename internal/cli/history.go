@@ -84,7 +84,7 @@ func (o *historyOptions) validate(cmd *cobra.Command, args []string) error {
 
 func (c *cmdline) history(cmd *cobra.Command, o *historyOptions) error {
 	p := c.page(&o.output)
-	sc, err := o.question(p.zone)
+	sc, err := o.question(p.zone, o.cursor)
 	if err != nil {
 		return err
 	}

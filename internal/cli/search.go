@@ -74,7 +74,7 @@ func (o *searchOptions) validate(cmd *cobra.Command, args []string) error {
 
 func (c *cmdline) search(cmd *cobra.Command, o *searchOptions) error {
 	p := c.page(&o.output)
-	sc, err := o.question(p.zone)
+	sc, err := o.question(p.zone, o.cursor)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (o *topOptions) validate(cmd *cobra.Command, args []string) error {
 
 func (c *cmdline) top(cmd *cobra.Command, o *topOptions) error {
 	p := c.page(&o.output)
-	sc, err := o.question(p.zone)
+	sc, err := o.question(p.zone, "")
 	if err != nil {
 		return err
 	}

@@ -11,11 +11,23 @@ import (
 func TestCursorRoundTrip(t *testing.T) {
 	for _, p := range []Position{{}, {Time: 1, ID: 1}, {Time: -1, ID: -1}, {Time: 1<<63 - 1, ID: 1<<63 - 1}, {Time: 1795462462000000, ID: 42}} {
 		for _, ascending := range []bool{false, true} {
-			s := formatCursor(p, ascending)
-			got, err := parseCursor(s, ascending)
-			if err != nil || got != p || len(s) > 40 {
-				t.Errorf("%+v became %s became %+v, %v", p, s, got, err)
+			const asked = audit.Time(1795462462000001)
+			s := formatCursor(p, asked, ascending)
+			got, at, err := parseCursor(s, ascending)
+			if err != nil || got != p || at != asked || len(s) > 52 {
+				t.Errorf("%+v became %s became %+v, %v, %v", p, s, got, at, err)
 			}
+			if at := AskedAt(s, testNow); !at.Equal(asked.Std()) {
+				t.Errorf("%s was asked at %v", s, at)
+			}
+		}
+	}
+}
+
+func TestAskedAtWithoutCursor(t *testing.T) {
+	for _, s := range []string{"", "AQAAAA", "garbage"} {
+		if at := AskedAt(s, testNow); !at.Equal(testNow) {
+			t.Errorf("%q was asked at %v", s, at)
 		}
 	}
 }
@@ -23,16 +35,16 @@ func TestCursorRoundTrip(t *testing.T) {
 // FuzzCursor holds that no text makes a panic, and that what is accepted is
 // what formatCursor writes.
 func FuzzCursor(f *testing.F) {
-	f.Add(formatCursor(Position{Time: audit.Time(1795462462000000), ID: 7}, false))
-	f.Add(formatCursor(Position{Time: -1, ID: 1 << 62}, true))
+	f.Add(formatCursor(Position{Time: audit.Time(1795462462000000), ID: 7}, 5, false))
+	f.Add(formatCursor(Position{Time: -1, ID: 1 << 62}, -5, true))
 	f.Add("AQAAAA")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, ascending := range []bool{false, true} {
-			p, err := parseCursor(s, ascending)
+			p, at, err := parseCursor(s, ascending)
 			if err != nil || s == "" {
 				continue
 			}
-			if again, err := parseCursor(formatCursor(p, ascending), ascending); err != nil || again != p {
+			if again, then, err := parseCursor(formatCursor(p, at, ascending), ascending); err != nil || again != p || then != at {
 				t.Fatalf("%q is %+v, and that %+v, %v", s, p, again, err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 )
@@ -31,11 +32,14 @@ var _ Questions = (*Engine)(nil)
 func NewEngine(src Source) *Engine { return &Engine{src: src} }
 
 // scoped checks a scope and parses its filter, with final added where it belongs.
-func scoped(s Scope) (*Filter, error) {
+func scoped(s Scope) (*Filter, error) { return scopedAt(s, time.Now()) }
+
+// scopedAt is scoped with what now means in the filter.
+func scopedAt(s Scope, now time.Time) (*Filter, error) {
 	if err := s.Range.validate(); err != nil {
 		return nil, err
 	}
-	f, err := Parse(s.Filter)
+	f, err := ParseAt(s.Filter, now)
 	if err != nil {
 		return nil, err
 	}
@@ -56,16 +60,16 @@ func limit(n, standard, most int) (int, error) {
 // Search implements [Questions]. Next is set if there is at least one event more
 // than Limit; the events of all pages together are those of one search.
 func (g *Engine) Search(ctx context.Context, q SearchQuestion, yield func(*audit.Event) error) (SearchAnswer, error) {
-	f, err := scoped(q.Scope)
+	after, asked, err := parseCursor(q.Cursor, q.Ascending)
+	if err != nil {
+		return SearchAnswer{}, err
+	}
+	f, err := scopedAt(q.Scope, asked.Std())
 	if err != nil {
 		return SearchAnswer{}, err
 	}
 	if q.Limit < 0 {
 		return SearchAnswer{}, usagef("limit %d is negative", q.Limit)
-	}
-	after, err := parseCursor(q.Cursor, q.Ascending)
-	if err != nil {
-		return SearchAnswer{}, err
 	}
 	r := SearchRequest{Filter: f, Range: q.Range, Ascending: q.Ascending, After: after, NoRaw: q.NoRaw}
 	if q.Limit > 0 {
@@ -76,7 +80,7 @@ func (g *Engine) Search(ctx context.Context, q SearchQuestion, yield func(*audit
 	n := 0
 	answer.Warnings, err = g.src.Search(ctx, r, func(e *audit.Event) error {
 		if q.Limit > 0 && n == q.Limit {
-			answer.Next = formatCursor(last, q.Ascending)
+			answer.Next = formatCursor(last, asked, q.Ascending)
 			return nil
 		}
 		n++

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
@@ -61,6 +62,59 @@ func TestSearchPages(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPagesHaveOneNow: now is the time of the first page on all of them, or the
+// last ones would lose events.
+func TestPagesHaveOneNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events []audit.Event
+		for i := range 10 {
+			at := audit.TimeOf(time.Now().Add(-time.Duration(i) * time.Minute))
+			events = append(events, audit.Event{
+				ID: int64(10 - i), Time: at, Final: true, Verb: "delete", Resource: "pods", Name: "a", Code: 200,
+			})
+		}
+		g := engine(events...)
+		for _, ascending := range []bool{false, true} {
+			q := query.SearchQuestion{Scope: query.Scope{Filter: `time > now - duration("9m30s")`}, Ascending: ascending, Limit: 3}
+			n := 0
+			for {
+				a, err := g.Search(t.Context(), q, func(*audit.Event) error { n++; return nil })
+				if err != nil {
+					t.Fatal(err)
+				}
+				if q.Cursor = a.Next; q.Cursor == "" {
+					break
+				}
+				time.Sleep(time.Minute)
+			}
+			if n != 10 {
+				t.Errorf("ascending %v: %d events on all pages, want 10", ascending, n)
+			}
+			// For the next round, the events are as old as before.
+			for i := range events {
+				events[i].Time += audit.Time(3 * time.Minute / time.Microsecond)
+			}
+			g = engine(events...)
+		}
+		h := query.HistoryQuestion{Resource: "pods", Name: "a", Limit: 3, Scope: query.Scope{Filter: `time > now - duration("9m30s")`}}
+		n := 0
+		for {
+			a, err := g.History(t.Context(), h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += len(a.Changes)
+			if h.Cursor = a.Next; h.Cursor == "" {
+				break
+			}
+			time.Sleep(time.Minute)
+		}
+		if n != 10 {
+			t.Errorf("history: %d changes on all pages, want 10", n)
+		}
+	})
 }
 
 func TestSearchErrors(t *testing.T) {

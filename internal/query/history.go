@@ -25,7 +25,11 @@ var errEnough = errors.New("enough")
 // its name and for deletecollection requests, which have no name: a source finds
 // a name much faster than "this name or that verb".
 func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer, error) {
-	scope, err := scoped(q.Scope)
+	after, asked, err := parseCursor(q.Cursor, false)
+	if err != nil {
+		return HistoryAnswer{}, err
+	}
+	scope, err := scopedAt(q.Scope, asked.Std())
 	if err != nil {
 		return HistoryAnswer{}, err
 	}
@@ -37,11 +41,7 @@ func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer,
 	if err != nil {
 		return HistoryAnswer{}, err
 	}
-	after, err := parseCursor(q.Cursor, false)
-	if err != nil {
-		return HistoryAnswer{}, err
-	}
-	h := history{diff: q.Diff, noise: q.Noise, limit: n, open: map[string]*openChange{}}
+	h := history{asked: asked, diff: q.Diff, noise: q.Noise, limit: n, open: map[string]*openChange{}}
 	r := SearchRequest{Filter: And(about.collections, scope), Range: q.Range, Limit: n + 1, After: after, NoRaw: true}
 	warnings, err := g.src.Search(ctx, r, func(e *audit.Event) error {
 		h.collections = append(h.collections, cloneEvent(e))
@@ -119,6 +119,7 @@ type history struct {
 	limit       int
 	changes     []Change
 	last        Position      // of the page's oldest change
+	asked       audit.Time    // when the first page was asked
 	next        string        // the cursor, once there is more than the page
 	created     bool          // the object's creation is on the page
 	collections []audit.Event // deletecollection requests that are not told yet
@@ -164,7 +165,7 @@ func (h *history) rest() error {
 // tell adds e to the page; beyond the page it only looks for what was before.
 func (h *history) tell(e *audit.Event) error {
 	if len(h.changes) == h.limit {
-		h.next = formatCursor(h.last, false)
+		h.next = formatCursor(h.last, h.asked, false)
 		if h.closed() {
 			return errEnough
 		}

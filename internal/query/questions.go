@@ -20,7 +20,8 @@ type Questions interface {
 }
 
 // Scope is what every question has: a filter in CEL and a range of time.
-// If the filter names neither stage nor final, "final" is added to it.
+// If the filter names neither stage nor final, "final" is added to it. now in
+// the filter is when the question is asked; on a later page, when the first was.
 type Scope struct {
 	Filter string `json:"filter,omitempty"`
 	Range  Range  `json:"range,omitzero"`

@@ -257,7 +257,7 @@ func (s *server) search(r *http.Request, q pageQuery) (results, error) {
 		return bad(err)
 	}
 	res.CEL = cel
-	span, err := query.NewRange(q.Since, q.Until, time.Now(), time.UTC)
+	span, err := query.NewRange(q.Since, q.Until, query.AskedAt(q.Cursor, time.Now()), time.UTC)
 	if err != nil {
 		return bad(err)
 	}

@@ -119,7 +119,7 @@ func (p *params) scope() query.Scope {
 			p.fail("parameters " + pair[0] + " and " + pair[1] + " say the same thing; give one")
 		}
 	}
-	r, err := query.NewRange(p.text("since"), p.text("until"), p.now, time.UTC)
+	r, err := query.NewRange(p.text("since"), p.text("until"), query.AskedAt(p.text("cursor"), p.now), time.UTC)
 	if err != nil && p.first == nil {
 		p.first = err
 	}
