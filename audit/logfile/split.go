@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Splitter takes a stream apart into events: lines of JSON, EventList objects,
@@ -166,10 +167,13 @@ func (s *Splitter) value(c byte) (rec Record, ok bool, err error) {
 	case c == ',' && in:
 		s.start++
 		return Record{}, false, nil
+	case in:
+		if strings.IndexByte(`{["-0123456789tfn`, c) < 0 {
+			return s.tornLine(0, "no JSON value begins here")
+		}
 	case c != '{':
 		return s.tornLine(0, "no JSON object begins here")
-	}
-	if !in {
+	default:
 		// The usual case: one event, one line.
 		if i := bytes.IndexByte(s.unread(), '\n'); i > 0 && i <= s.max {
 			at, line := s.offset(), trim(s.buf[s.start:s.start+i], -1)
@@ -182,7 +186,8 @@ func (s *Splitter) value(c byte) (rec Record, ok bool, err error) {
 	return s.object()
 }
 
-// object takes the object that begins here, whatever lines it spans.
+// object takes the object that begins here, whatever lines it spans, or in a list
+// whatever value stands there instead.
 func (s *Splitter) object() (Record, bool, error) {
 	sc := scanner{lists: len(s.ctx) < 8}
 	done := 0
@@ -226,7 +231,7 @@ func (s *Splitter) event(at int64, text []byte) (Record, bool, error) {
 		}
 	}
 	err := s.decode(line)
-	if n := len(s.ctx); err != nil && n > 0 && s.ctx[n-1].typed != "" && len(line) > 2 && !bytes.HasPrefix(line, eventStart) {
+	if n := len(s.ctx); err != nil && n > 0 && s.ctx[n-1].typed != "" && len(line) > 2 && line[0] == '{' && !bytes.HasPrefix(line, eventStart) {
 		// The items of a webhook's EventList have no kind; the log's lines do.
 		s.buf2 = append(append(s.buf2[:0], s.ctx[n-1].typed...), line[1:]...)
 		if s.decode(s.buf2) == nil {
