@@ -261,6 +261,35 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
+// TestHistogramOfNoTime: an event without a time does not put 1970 on the axis.
+func TestHistogramOfNoTime(t *testing.T) {
+	events := sample(t)
+	want, err := engine(events...).Histogram(t.Context(), query.HistogramQuestion{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := events[len(events)-1].ID
+	undated := []audit.Event{{ID: last + 1, Final: true}, {ID: last + 2, Final: true, Time: -1}, {ID: last + 3}}
+	g := engine(append(events, undated...)...)
+	got, err := g.Histogram(t.Context(), query.HistogramQuestion{})
+	if err != nil || len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "2 events without a time") {
+		t.Errorf("warnings %v, %v", got.Warnings, err)
+	}
+	if got.Warnings = nil; !reflect.DeepEqual(got, want) {
+		t.Errorf("%d bars of %d from %s, want %d of %d", len(got.Buckets), got.WidthUS, got.Range.From, len(want.Buckets), want.WidthUS)
+	}
+	if a, err := g.Histogram(t.Context(), query.HistogramQuestion{Scope: query.Scope{Filter: "verb == \"create\""}}); err != nil || a.Warnings != nil {
+		t.Errorf("the filter leaves them out: %v, %v", a.Warnings, err)
+	}
+	// There is nothing but such events: one bar has them.
+	if a, err := engine(undated[:2]...).Histogram(t.Context(), query.HistogramQuestion{}); err != nil || len(a.Buckets) != 1 || a.Total != 1 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := g.Top(t.Context(), query.TopQuestion{By: []string{"time"}, Scope: query.Scope{Filter: "time < timestamp(\"1971-01-01T00:00:00Z\")"}}); err != nil || a.Total != 2 || len(a.Rows) != 2 {
+		t.Errorf("top: %+v, %v", a, err)
+	}
+}
+
 func TestTop(t *testing.T) {
 	g := engine(sample(t)...)
 	var b strings.Builder

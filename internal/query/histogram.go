@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ktrail/ktrail/audit"
 )
@@ -50,7 +51,9 @@ func (g *Engine) Histogram(ctx context.Context, q HistogramQuestion) (HistogramA
 			return answer, nil
 		}
 		if r.From == 0 {
-			r.From = max(b.First, 0)
+			if r.From, answer.Warnings, err = g.firstTime(ctx, f, b); err != nil {
+				return HistogramAnswer{}, err
+			}
 		}
 		if r.To == 0 {
 			r.To = b.Last + 1
@@ -71,7 +74,7 @@ func (g *Engine) Histogram(ctx context.Context, q HistogramQuestion) (HistogramA
 	if err != nil {
 		return HistogramAnswer{}, err
 	}
-	answer.Range, answer.WidthUS, answer.Warnings = r, width, warnings
+	answer.Range, answer.WidthUS, answer.Warnings = r, width, joinWarnings(answer.Warnings, warnings)
 	first := floorDiv(int64(r.From), width)
 	answer.Buckets = make([]Bucket, n)
 	for i := range answer.Buckets {
@@ -85,6 +88,30 @@ func (g *Engine) Histogram(ctx context.Context, q HistogramQuestion) (HistogramA
 		}
 	}
 	return answer, nil
+}
+
+// firstTime is where the bars of an open range begin: with the first event that
+// has a time. One without would put 1970 on the axis and all others in one bar.
+func (g *Engine) firstTime(ctx context.Context, f *Filter, b Bounds) (audit.Time, Warnings, error) {
+	if b.First > 0 {
+		return b.First, nil, nil
+	}
+	const dated = audit.Time(1)
+	first := audit.Time(0)
+	r := SearchRequest{Range: Range{From: dated}, Limit: 1, Ascending: true, NoRaw: true}
+	warnings, err := g.src.Search(ctx, r, func(e *audit.Event) error {
+		first = e.Time
+		return nil
+	})
+	if err != nil || first == 0 {
+		return 0, warnings, err
+	}
+	rows, more, err := g.src.Group(ctx, GroupRequest{Filter: f, Range: Range{To: dated}})
+	if err == nil && len(rows) > 0 && rows[0].Count > 0 {
+		more = append(more, fmt.Sprintf("%s without a time, or before 1970: not in the bars", plural(int(rows[0].Count), "event")))
+	}
+	warnings = joinWarnings(warnings, more)
+	return first, warnings, err
 }
 
 // chooseWidth is the narrowest round width that gives at most n bars.

@@ -70,7 +70,7 @@ func (s *Source) snapshot() ([]audit.Event, <-chan struct{}) {
 }
 
 func inRange(r query.Range, e *audit.Event) bool {
-	return e.Time >= r.From && (r.To == 0 || e.Time < r.To)
+	return (r.From == 0 || e.Time >= r.From) && (r.To == 0 || e.Time < r.To)
 }
 
 func (s *Source) matching(ctx context.Context, f *query.Filter, r query.Range) ([]*audit.Event, error) {
