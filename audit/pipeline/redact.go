@@ -127,7 +127,22 @@ func subject(e *audit.Event) about {
 // mentions is the cheap test for lines whose path has nothing to do with secrets:
 // a quoted kind that begins like one of ours. The API server writes kinds plainly.
 func mentions(e *audit.Event) bool {
-	return strings.Contains(e.Raw, `"Secret`) || strings.Contains(e.Raw, `"TokenRe`)
+	return quoted(e.Raw, "Secret") || quoted(e.Raw, "TokenRe")
+}
+
+// quoted reports whether word stands behind a quote. To look for the word alone
+// first takes less than half the time: its first letter, unlike a quote, is rare.
+func quoted(text, word string) bool {
+	for {
+		i := strings.Index(text, word)
+		if i < 0 {
+			return false
+		}
+		if i > 0 && text[i-1] == '"' {
+			return true
+		}
+		text = text[i+len(word):]
+	}
 }
 
 const (

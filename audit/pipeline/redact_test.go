@@ -83,6 +83,7 @@ func TestRedact(t *testing.T) {
 		{"token review", "tokenreviews", `{"kind":"TokenReview","spec":{"token":"s1","audiences":null},"status":{"user":{"username":"u"}}}`,
 			`{"kind":"TokenReview","spec":{"token":<string 2>,"audiences":null},"status":{"user":{"username":"u"}}}`},
 		{"token review whatever the path", "", `{"request":{"kind":"TokenReview","Spec":{"Token":"s1"}}}`, `{"request":{"kind":"TokenReview","Spec":{"Token":<string 2>}}}`},
+		{"a Secret behind the word", "", `{"use":"aSecret","of":{"kind":"Secret","data":{"a":"s1"}}}`, `{"use":"aSecret","of":{"kind":"Secret","data":{"a":<string 2>}}}`},
 		{"odd token bodies", "tokenreviews", `["s1"],"responseObject":{"spec":"s2"}`, `<array 6>,"responseObject":{"spec":<string 2>}`},
 		{"refused token request", "serviceaccounts/token", `{"spec":{}},"responseObject":{"kind":"Status","status":"Failure"}`, `{"spec":{}},"responseObject":{"kind":"Status","status":"Failure"}`},
 		{"a service account is no token", "serviceaccounts", `{"status":{"token":"x"}}`, `{"status":{"token":"x"}}`},
