@@ -24,7 +24,8 @@ import (
 // that are read in place.
 type engine struct {
 	opts  engineOptions
-	slots chan struct{} // one for each query that may run
+	open  chan struct{} // one for each query that may be open
+	slots chan struct{} // one for each query that may run; not while its reader is busy
 
 	mu     sync.Mutex
 	inst   *instance
@@ -48,7 +49,10 @@ func openEngine(o engineOptions) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &engine{opts: o, inst: inst, slots: make(chan struct{}, o.Queries)}, nil
+	return &engine{
+		opts: o, inst: inst,
+		open: make(chan struct{}, o.Queries*openQueries), slots: make(chan struct{}, o.Queries),
+	}, nil
 }
 
 func openInstance(o engineOptions) (*instance, error) {
@@ -151,21 +155,29 @@ func (e *engine) connection(ctx context.Context) (*instance, duckdb.Connection, 
 	if e == nil {
 		return nil, c, errors.New("query: this store was opened without its query engine")
 	}
-	select {
-	case e.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, c, ctx.Err()
+	if err := take(ctx, e.open); err != nil {
+		return nil, c, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c, err := e.connect()
 	if err != nil {
-		<-e.slots
+		<-e.open
 		return nil, c, err
 	}
 	e.inst.users++
 	e.users.Add(1)
 	return e.inst, c, nil
+}
+
+// take waits for a place in slots.
+func take(ctx context.Context, slots chan struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (e *engine) connect() (c duckdb.Connection, err error) {
@@ -205,7 +217,7 @@ func (e *engine) release(inst *instance, c duckdb.Connection, err error) {
 		inst.end()
 	}
 	e.mu.Unlock()
-	<-e.slots
+	<-e.open
 	e.users.Done()
 }
 
@@ -226,14 +238,22 @@ func (e *engine) run(ctx context.Context, sql string, args []string, fn func(*ch
 		return err
 	}
 	stop := interruptWhenDone(ctx, conn)
+	running := false
 	defer func() {
 		stop()
+		if running {
+			<-e.slots
+		}
 		e.release(inst, conn, err)
 		if cerr := ctx.Err(); cerr != nil && err != nil {
 			err = cerr // an interrupt has many names inside
 		}
 	}()
 
+	if err := take(ctx, e.slots); err != nil {
+		return err
+	}
+	running = true
 	stmt, err := prepareSelect(conn, sql)
 	if err != nil {
 		return err
@@ -265,7 +285,13 @@ func (e *engine) run(ctx context.Context, sql string, args []string, fn func(*ch
 		}
 		ch.set(data)
 		if ch.n > 0 {
-			err = fn(ch)
+			// The reader may be a slow client: others run meanwhile.
+			<-e.slots
+			running = false
+			if err = fn(ch); err == nil {
+				err = take(ctx, e.slots)
+				running = err == nil
+			}
 		}
 		duckdb.DestroyDataChunk(&data)
 		if err != nil {

@@ -15,7 +15,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
@@ -430,6 +432,50 @@ func TestHistogram(t *testing.T) {
 }
 
 // TestCancelled asks with a context that has ended, and ends one while rows come.
+// TestSlowReaders: those who take their time over an answer do not keep others waiting.
+func TestSlowReaders(t *testing.T) {
+	s := openTestStore(t, t.TempDir())
+	fill(t, s, sampleEvents(t), 2)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // never, unless they do
+	defer cancel()
+	const readers = 2 * defaultQueries
+	var reading, done sync.WaitGroup
+	release := make(chan struct{})
+	for i := range readers {
+		reading.Add(1)
+		var once sync.Once
+		slow := func(*audit.Event) error {
+			once.Do(func() {
+				reading.Done()
+				<-release
+			})
+			return nil
+		}
+		done.Go(func() {
+			if i%2 == 0 {
+				if _, err := s.Search(ctx, query.SearchRequest{}, slow); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			err := s.Follow(ctx, query.FollowRequest{}, func(e *audit.Event) error {
+				defer cancel()
+				return slow(e)
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+	}
+	reading.Wait()
+	if _, _, err := s.Group(ctx, query.GroupRequest{By: []string{"user"}}); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	done.Wait()
+}
+
 func TestCancelled(t *testing.T) {
 	events := sampleEvents(t)
 	s := openTestStore(t, t.TempDir())
