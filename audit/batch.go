@@ -25,6 +25,9 @@ type Batch struct {
 func (b *Batch) Add(line []byte) error {
 	mark := b.mem.mark()
 	n := len(b.Events)
+	if n == cap(b.Events) {
+		b.Events = slices.Grow(b.Events, max(n, 64)) // append would copy them five times over
+	}
 	b.Events = append(b.Events, Event{Cluster: b.Cluster, Source: b.Source})
 	if err := decode(b.mem.line(line), len(line), &b.mem, &b.Events[n]); err != nil {
 		b.Events = b.Events[:n]

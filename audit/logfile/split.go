@@ -174,8 +174,18 @@ func (s *Splitter) value(c byte) (rec Record, ok bool, err error) {
 	case c != '{':
 		return s.tornLine(0, "no JSON object begins here")
 	default:
-		// The usual case: one event, one line.
-		if i := bytes.IndexByte(s.unread(), '\n'); i > 0 && i <= s.max {
+		// The usual case: one event, one line. What is read seldom ends with a line.
+		i := bytes.IndexByte(s.unread(), '\n')
+		for i < 0 && !s.eof && s.end-s.start < windowSize/2 {
+			seen := s.end - s.start
+			if err := s.fill(); err != nil && !s.eof {
+				return Record{}, false, err
+			}
+			if i = bytes.IndexByte(s.unread()[seen:], '\n'); i >= 0 {
+				i += seen
+			}
+		}
+		if i > 0 && i <= s.max {
 			at, line := s.offset(), trim(s.buf[s.start:s.start+i], -1)
 			if s.decode(line) == nil {
 				s.start += i + 1

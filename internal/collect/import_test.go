@@ -242,14 +242,28 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+// BenchmarkImport is over events of the usual size, in the three forms that they come in.
 func BenchmarkImport(b *testing.B) {
-	doc := []byte(lines(0, 20000))
-	for name, text := range map[string][]byte{"lines": doc, "list": []byte(list(0, 20000))} {
-		b.Run(name, func(b *testing.B) {
+	const n = 20000
+	var doc, items []string
+	for i := range n {
+		doc = append(doc, line(i, 1500))
+	}
+	for _, l := range doc {
+		items = append(items, "{"+strings.TrimPrefix(l, `{"kind":"Event","apiVersion":"audit.k8s.io/v1",`))
+	}
+	text := strings.Join(doc, "\n") + "\n"
+	for _, c := range []struct{ name, text string }{
+		{"lines", text},
+		{"gzip", string(gz(b, []byte(text)))},
+		{"list", `{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[` + strings.Join(items, ",") + `]}`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
 			for b.Loop() {
-				sum, err := ImportStream(b.Context(), ImportOptions{Appender: discard{}}, "x", bytes.NewReader(text))
-				if err != nil || sum.Events != 20000 {
+				sum, err := ImportStream(b.Context(), ImportOptions{Appender: discard{}}, "x", strings.NewReader(c.text))
+				if err != nil || sum.Events != n {
 					b.Fatal(fmt.Sprint(sum, err))
 				}
 			}
