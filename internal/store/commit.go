@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
-	"github.com/zeebo/xxh3"
 )
 
 const (
@@ -374,7 +373,7 @@ func (s *Store) fresh(ctx context.Context, batch []*request) ([]entry, []candida
 	seen := newHashSet(n)
 	cands := make([]candidate, n)
 	for i, e := range entries {
-		h := xxh3.HashString128(e.event.Raw)
+		h := s.dedup.hash(e.event.Raw)
 		cands[i] = candidate{time: e.event.Time, hash: h, dup: !seen.add(h)}
 	}
 	if err := s.markStored(ctx, cands); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"sort"
 	"sync"
 
@@ -20,7 +21,13 @@ import (
 // times, so a line's twin can only be in a row group whose time range covers it,
 // and only if that has a row of the very same microsecond. The window is the
 // whole store; what is bounded is the memory for hashes that are kept ready.
+//
+// Clients choose much of a line (user agent, URI, audit ID), and XXH3 is no
+// cryptographic hash: whoever knew how lines are hashed could prepare one that
+// hides a later event. So each process hashes with a seed of its own, which it
+// can keep to itself because hashes are never written.
 type dedup struct {
+	seed   uint64
 	mu     sync.Mutex
 	limit  int64
 	bytes  int64
@@ -38,8 +45,11 @@ type groupKey struct {
 type timeRange struct{ min, max audit.Time }
 
 func newDedup(limit int64) *dedup {
-	return &dedup{limit: limit, order: list.New(), sets: map[groupKey]*list.Element{}, ranges: map[int64][]timeRange{}}
+	return &dedup{seed: rand.Uint64(), limit: limit, order: list.New(), sets: map[groupKey]*list.Element{}, ranges: map[int64][]timeRange{}}
 }
+
+// hash is that of an event's line.
+func (d *dedup) hash(line string) xxh3.Uint128 { return xxh3.HashString128Seed(line, d.seed) }
 
 // hashSet is an open-addressing table of the line hashes of a row group.
 type hashSet struct {
@@ -250,7 +260,7 @@ func (s *Store) markIn(g *segment, cs []candidate) (err error) {
 			if !hit {
 				continue
 			}
-			if set, err = hashRaw(group); err != nil {
+			if set, err = s.dedup.hashRaw(group); err != nil {
 				return err
 			}
 			s.dedup.put(k, set)
@@ -312,13 +322,13 @@ func sameTimes(group parquet.RowGroup, cs []candidate) (bool, error) {
 }
 
 // hashRaw hashes the lines of a row group.
-func hashRaw(group parquet.RowGroup) (*hashSet, error) {
+func (d *dedup) hashRaw(group parquet.RowGroup) (*hashSet, error) {
 	set := newHashSet(int(group.NumRows()))
 	err := eachPage(group, len(group.ColumnChunks())-1, func(p parquet.Page) {
 		values := p.Data()
 		data, offsets := values.ByteArray()
 		for i := 1; i < len(offsets); i++ {
-			set.add(xxh3.Hash128(data[offsets[i-1]:offsets[i]]))
+			set.add(xxh3.Hash128Seed(data[offsets[i-1]:offsets[i]], d.seed))
 		}
 	})
 	return set, err
