@@ -70,15 +70,13 @@ func (c *cmdline) logger(level slog.Level) *slog.Logger {
 
 // warn prints what an answer may lack. Damage becomes the command's error.
 func (c *cmdline) warn(warnings query.Warnings) error {
-	var damaged []string
+	damaged := false
 	for _, w := range warnings {
-		c.hint("warning: %s", clean(w))
-		if strings.Contains(w, "is damaged at offset") {
-			damaged = append(damaged, w)
-		}
+		c.hint("warning: %s", clean(w.Text))
+		damaged = damaged || w.Damage
 	}
-	if damaged != nil {
-		return &damagedError{damaged}
+	if damaged {
+		return &damagedError{}
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func (e *nothingError) Error() string { return e.msg }
 
 // damagedError is an answer that may lack events because stored data is damaged.
 // The warnings have been printed already.
-type damagedError struct{ warnings []string }
+type damagedError struct{}
 
 func (e *damagedError) Error() string { return "stored data is damaged" }
 

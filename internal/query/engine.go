@@ -269,7 +269,7 @@ func (g *Engine) groups(ctx context.Context, tasks ...groupTask) (Warnings, erro
 
 func joinWarnings(all ...Warnings) Warnings {
 	var out Warnings
-	seen := map[string]bool{}
+	seen := map[Warning]bool{}
 	for _, ws := range all {
 		for _, w := range ws {
 			if !seen[w] {

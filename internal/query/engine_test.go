@@ -145,7 +145,7 @@ func TestSearchErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	src := querytest.New(sample(t)[:9]...)
-	src.Warn = query.Warnings{"a segment is missing"}
+	src.Warn = query.Warnings{{Text: "a segment is missing", Damage: true}}
 	a, err := query.NewEngine(src).Search(t.Context(), query.SearchQuestion{}, none)
 	if err != nil || !slices.Equal(a.Warnings, src.Warn) {
 		t.Errorf("%+v, %v", a, err)
@@ -272,7 +272,7 @@ func TestHistogramOfNoTime(t *testing.T) {
 	undated := []audit.Event{{ID: last + 1, Final: true}, {ID: last + 2, Final: true, Time: -1}, {ID: last + 3}}
 	g := engine(append(events, undated...)...)
 	got, err := g.Histogram(t.Context(), query.HistogramQuestion{})
-	if err != nil || len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0], "2 events without a time") {
+	if err != nil || len(got.Warnings) != 1 || !strings.Contains(got.Warnings[0].Text, "2 events without a time") {
 		t.Errorf("warnings %v, %v", got.Warnings, err)
 	}
 	if got.Warnings = nil; !reflect.DeepEqual(got, want) {

@@ -108,7 +108,7 @@ func (g *Engine) firstTime(ctx context.Context, f *Filter, b Bounds) (audit.Time
 	}
 	rows, more, err := g.src.Group(ctx, GroupRequest{Filter: f, Range: Range{To: dated}})
 	if err == nil && len(rows) > 0 && rows[0].Count > 0 {
-		more = append(more, fmt.Sprintf("%s without a time, or before 1970: not in the bars", plural(int(rows[0].Count), "event")))
+		more = append(more, Warning{Text: fmt.Sprintf("%s without a time, or before 1970: not in the bars", plural(int(rows[0].Count), "event"))})
 	}
 	warnings = joinWarnings(warnings, more)
 	return first, warnings, err

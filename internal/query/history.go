@@ -67,7 +67,7 @@ func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer,
 		answer.Changes = []Change{}
 	}
 	if answer.Next == "" && len(h.changes) > 0 && !h.created && q.Range.From == 0 && q.Filter == "" {
-		answer.Warnings = append(answer.Warnings, "no creation was found: it may be older than the log, or the object was created with generateName and the event has no name")
+		answer.Warnings = append(answer.Warnings, Warning{Text: "no creation was found: it may be older than the log, or the object was created with generateName and the event has no name"})
 	}
 	return answer, nil
 }

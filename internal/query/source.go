@@ -107,5 +107,14 @@ type Bounds struct {
 	LastID int64      `json:"last_id"`
 }
 
-// Warnings are sentences for a person about what an answer may lack.
-type Warnings []string
+// Warnings say what an answer may lack.
+type Warnings []Warning
+
+// Warning is one sentence for a person.
+type Warning struct {
+	Text string `json:"text"`
+	// Damage is whether stored data is damaged.
+	Damage bool `json:"damage,omitempty"`
+}
+
+func (w Warning) String() string { return w.Text }

@@ -236,7 +236,7 @@ func (s *Store) setAside(ctx context.Context, segments []*segment, cause *engine
 func warnings(list []Damage) query.Warnings {
 	var w query.Warnings
 	for _, d := range list {
-		w = append(w, d.String())
+		w = append(w, query.Warning{Text: d.String(), Damage: true})
 	}
 	return w
 }

@@ -61,7 +61,7 @@ func TestFlippedBytes(t *testing.T) {
 		switch {
 		case len(got) == len(events) && len(warn) == 0:
 			complete++
-		case len(warn) == 1 && strings.Contains(warn[0], g.Rel) && strings.Contains(warn[0], "offset"):
+		case len(warn) == 1 && strings.Contains(warn[0].Text, g.Rel) && strings.Contains(warn[0].Text, "offset"):
 			set++
 			for id, e := range byID {
 				if inside := e.ID >= g.MinID && e.ID <= g.MaxID; !inside && !got[id] {
@@ -105,7 +105,7 @@ func TestMissingSegment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := int64(len(events)) - g.Rows; rows[0].Count != want || len(warn) != 1 || !strings.Contains(warn[0], g.Rel) {
+	if want := int64(len(events)) - g.Rows; rows[0].Count != want || len(warn) != 1 || !strings.Contains(warn[0].Text, g.Rel) {
 		t.Errorf("%d events, warnings %q; want %d and one warning", rows[0].Count, warn, want)
 	}
 }

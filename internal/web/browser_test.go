@@ -16,6 +16,8 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/ktrail/ktrail/internal/query"
 )
 
 var (
@@ -221,7 +223,7 @@ func TestScreenshots(t *testing.T) {
 
 	troubled := newTestServer(t, events)
 	troubled.status = troubledStatus()
-	troubled.source.Warn = []string{"segments/2026/11/22/000017.parquet is damaged; 412 events between 19:40 and 19:44 cannot be read"}
+	troubled.source.Warn = query.Warnings{{Text: "segments/2026/11/22/000017.parquet is damaged; 412 events between 19:40 and 19:44 cannot be read", Damage: true}}
 	empty := newTestServer(t, nil)
 	empty.status.Store = StoreState{State: "ok"}
 	empty.status.Sources = nil

@@ -62,7 +62,7 @@ func TestDocumentHasEveryRoute(t *testing.T) {
 func TestAnswersFollowDocument(t *testing.T) {
 	doc, router := document(t)
 	ts := newTestServer(t, append(sampleEvents(t), decoded(t, hostile)))
-	ts.source.Warn = query.Warnings{"a segment is damaged"}
+	ts.source.Warn = query.Warnings{{Text: "a segment is damaged", Damage: true}, {Text: "no creation was found"}}
 	ts.status = troubledStatus()
 	ts.source.rows = []query.SQLRow{{Columns: []string{"a", "b"}, Values: []any{nil, int64(1)}}}
 	missing := map[string]bool{}

@@ -135,7 +135,7 @@ type results struct {
 	Rows     []row
 	Next     string // address of the next page, "" if this is the last
 	Cursor   string
-	Warnings []string
+	Warnings query.Warnings
 	NoEvents bool // the store is empty
 }
 

@@ -20,7 +20,7 @@ func TestTemplates(t *testing.T) {
 	q := pageQuery{Filter: `a == "b"`, Verb: "get", User: "u", Namespace: "n", Resource: "r", Failed: true, Writes: true, Since: "1h", Until: "now", Live: true, Event: "7", Cursor: "c"}
 	fe := &query.FilterError{Text: `a == "b"`, Line: 1, Column: 1, Message: "no column a", Suggest: "as_user"}
 	full := results{
-		Query: q, CEL: q.Filter, Ran: "final", Rows: []row{newRow(&e, q), newRow(&bare, q)}, Next: "/?cursor=x", Cursor: "x", Warnings: []string{"<w>"},
+		Query: q, CEL: q.Filter, Ran: "final", Rows: []row{newRow(&e, q), newRow(&bare, q)}, Next: "/?cursor=x", Cursor: "x", Warnings: query.Warnings{{Text: "<w>"}},
 	}
 	inFilter := results{Query: q, Error: newErrorView(fe, ts.inner.wire(fe), q)}
 	other := results{Query: q, Error: newErrorView(errTimeout, ts.inner.wire(errTimeout), q)}
