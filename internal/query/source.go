@@ -59,6 +59,8 @@ type GroupRequest struct {
 	Range  Range
 	By     []string // column names; none gives one row over all that matches
 	Limit  int      // rows; 0 means no limit
+	// CountOnly leaves Failed, First and Last zero, which is much cheaper.
+	CountOnly bool
 }
 
 // GroupRow is one group: the values of By as text, and what is known of it.

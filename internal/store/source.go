@@ -67,8 +67,9 @@ func (s *Store) Group(ctx context.Context, r query.GroupRequest) ([]query.GroupR
 					row.Keys[k] = keyText(c, t, k, i)
 				}
 				k := len(keys)
-				row.Count, row.Failed = c.integer(k, i), c.integer(k+1, i)
-				if row.Count > 0 { // else NULL
+				row.Count = c.integer(k, i)
+				if row.Count > 0 && !r.CountOnly { // else NULL
+					row.Failed = c.integer(k+1, i)
 					row.First, row.Last = audit.Time(c.integer(k+2, i)), audit.Time(c.integer(k+3, i))
 				}
 				rows = append(rows, row)
@@ -108,6 +109,9 @@ func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, er
 		}
 	}
 	sums := "count(*) AS n, count(*) FILTER (code >= 400), min(time), max(time) FROM "
+	if r.CountOnly {
+		sums = "count(*) AS n FROM "
+	}
 	list := strings.Join(keys, ", ")
 	build := func(files string) string {
 		from := "(SELECT * FROM read_parquet(" + files + ") WHERE " + cond + ")"

@@ -160,6 +160,9 @@ func (s *Source) Group(ctx context.Context, r query.GroupRequest) ([]query.Group
 	}
 	rows := make([]query.GroupRow, 0, len(groups))
 	for _, g := range groups {
+		if r.CountOnly {
+			g = &query.GroupRow{Keys: g.Keys, Count: g.Count}
+		}
 		rows = append(rows, *g)
 	}
 	slices.SortFunc(rows, func(a, b query.GroupRow) int {
