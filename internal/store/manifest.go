@@ -25,7 +25,7 @@ import (
 // The CRC is of the JSON. A line break ends every record and stands nowhere
 // else, so a damaged record does not hide the ones behind it. A file's last
 // line without LF was being written when the machine stopped: it was never
-// acknowledged and is dropped.
+// acknowledged and is dropped, unless all of it is there (see [lastRecord]).
 const (
 	manifestName   = "MANIFEST"
 	manifestFormat = 1
@@ -158,6 +158,21 @@ func scanManifest(data []byte, apply func(*record) error) (bad []badLine, whole 
 		}
 		whole += int64(i) + 1
 	}
+}
+
+// lastRecord reads what stands behind the last LF. Most often it is torn, and
+// nil. If only the LF is missing, or is there with a wrong bit (then spoilt is
+// why), the record is whole and may have been acknowledged.
+func lastRecord(tail []byte) (r *record, spoilt error) {
+	if r, err := decodeRecord(tail); err == nil {
+		return r, nil
+	}
+	if len(tail) > 0 {
+		if r, err := decodeRecord(tail[:len(tail)-1]); err == nil {
+			return r, errors.New("the line break at its end is wrong; nothing of it is lost")
+		}
+	}
+	return nil, nil
 }
 
 // contents is the state that the MANIFEST describes.

@@ -98,6 +98,20 @@ func (s *Store) loadManifest() (clean bool, err error) {
 		return false, &DamageError{Damage{File: manifestName, Length: int64(len(data)), Reason: "it has no readable record; restore it from a backup"}}
 	}
 	s.size, s.base, s.untrusted = whole, whole, len(bad) > 0
+	tail := data[whole:]
+	switch last, spoilt := lastRecord(tail); {
+	case last != nil:
+		if err := s.contents.apply(s.dir, last); err != nil {
+			return false, err
+		}
+		if spoilt != nil {
+			bad = append(bad, badLine{offset: whole, line: tail, err: spoilt})
+			break
+		}
+		s.log.Info("the last record of the manifest lacked its line break only and was taken", slog.Int64("offset", whole))
+	case len(tail) > 0:
+		s.log.Info("dropped a torn record at the end of the manifest", slog.Int64("offset", whole), slog.Int("bytes", len(tail)))
+	}
 	for _, b := range bad {
 		if err := s.keepBadLine(b); err != nil {
 			return false, err

@@ -78,6 +78,16 @@ func (s *Store) readOn(info fs.FileInfo, data []byte, from int64) error {
 		s.contents = old
 		return err
 	}
+	// A record that only lacks its LF is still being written. With a wrong byte for
+	// its LF it is complete.
+	if last, spoilt := lastRecord(data[whole:]); spoilt != nil {
+		if err := s.contents.apply(s.dir, last); err != nil {
+			s.contents = old
+			return err
+		}
+		bad = append(bad, badLine{offset: whole, line: data[whole : len(data)-1], err: spoilt})
+		whole = int64(len(data))
+	}
 	for _, b := range bad {
 		s.damage = append(s.damage, Damage{
 			File: manifestName, Offset: from + b.offset, Length: int64(len(b.line)) + 1, Reason: "record: " + b.err.Error(),
