@@ -2,13 +2,18 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ktrail/ktrail/internal/durable"
 	"github.com/ktrail/ktrail/internal/query"
@@ -220,6 +225,54 @@ func TestFlippedByteInSegment(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestScrub finds what the CRCs of the blocks cannot see, and takes its time.
+func TestScrub(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := durable.NewMemFS()
+		s, err := openMem(t, fsys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for i := range 3 {
+			mustAppend(t, s, step(t, i))
+		}
+		victim := s.byTime(func(*segment) bool { return true })[1]
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		if err := s.scrub(stopped); !errors.Is(err, context.Canceled) || len(s.State().Damage) > 0 {
+			t.Errorf("a scrub that is stopped: %v", err)
+		}
+		began := time.Now()
+		if err := s.scrub(t.Context()); err != nil || len(s.State().Damage) > 0 {
+			t.Fatalf("%v, damage %+v", err, s.State().Damage)
+		}
+		if took, least := time.Since(began), time.Duration(s.State().Bytes-3)*time.Second/scrubRate; took < least {
+			t.Errorf("the scrub took %v of the clock, %v at least is promised", took, least)
+		}
+		err = fsys.Corrupt(victim.Path, func(b []byte) []byte {
+			// A multiple of the CRC's polynomial, lowest bit first, does not change the CRC.
+			for i, x := range binary.LittleEndian.AppendUint64(nil, 1|crc32.Castagnoli<<1)[:5] {
+				b[100+i] ^= x
+			}
+			if got := fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli())); got != victim.blocks {
+				t.Fatalf("the CRC is %s now, not %s any more", got, victim.blocks)
+			}
+			return b
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.scrub(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		d := s.State().Damage
+		if len(d) != 1 || d[0].Seq != victim.Seq || !strings.Contains(d[0].Reason, "SHA-256") || d[0].Moved == "" {
+			t.Errorf("damage: %+v", d)
+		}
+	})
 }
 
 // TestDamageDoesNotSpread compacts and deduplicates over a damaged segment.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -85,6 +86,9 @@ func (r *segmentRecord) validate() error {
 		return fmt.Errorf("segment %d has the path %q outside of %s/", r.Seq, r.Path, segmentsDir)
 	case int64(len(r.CRC)) != 8*((r.Bytes+blockSize-1)/blockSize):
 		return fmt.Errorf("segment %d has %d digits of block sums", r.Seq, len(r.CRC))
+	}
+	if len(r.SHA256) != 2*sha256.Size {
+		return fmt.Errorf("segment %d has no SHA-256", r.Seq)
 	}
 	for _, sum := range []string{r.SHA256, r.CRC} {
 		if _, err := hex.DecodeString(sum); err != nil {

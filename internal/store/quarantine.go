@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +39,12 @@ func quarantinePath(seq int64) string {
 // verify checks a segment that could not be read. If it is damaged it is set
 // aside and the DamageError is returned; nil means that the file is as it was written.
 func (s *Store) verify(g *segment) error {
+	return s.verifySlowly(g, func(int) error { return nil })
+}
+
+// verifySlowly is verify for work that must not be in the way: paced is called
+// after each block with its length, and its error ends the check.
+func (s *Store) verifySlowly(g *segment, paced func(int) error) error {
 	s.mu.Lock()
 	known := s.live[g.Seq] == g
 	for _, d := range s.damage {
@@ -46,7 +54,7 @@ func (s *Store) verify(g *segment) error {
 		}
 	}
 	s.mu.Unlock()
-	d, err := s.check(g)
+	d, err := s.check(g, paced)
 	if err != nil || d == nil {
 		return err
 	}
@@ -56,9 +64,10 @@ func (s *Store) verify(g *segment) error {
 	return s.setDamaged(g, *d)
 }
 
-// check reads a segment and compares it with what was written. nil, nil means
+// check reads a segment and compares it with what was written: the blocks' CRCs
+// tell where it is damaged, the SHA-256 what they cannot see. nil, nil means
 // that it is whole.
-func (s *Store) check(g *segment) (*Damage, error) {
+func (s *Store) check(g *segment, paced func(int) error) (*Damage, error) {
 	r, err := s.fs.Open(g.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		d := s.segmentDamage(g, 0, "the file is missing")
@@ -76,11 +85,13 @@ func (s *Store) check(g *segment) (*Damage, error) {
 		}
 		end = offset + length
 	}
-	buf := make([]byte, blockSize)
+	buf := make([]byte, min(blockSize, g.Bytes))
+	sum := sha256.New()
 	table := castagnoli()
 	for i, offset := 0, int64(0); offset < g.Bytes; i, offset = i+1, offset+blockSize {
 		b := buf[:min(blockSize, g.Bytes-offset)]
 		n, err := r.ReadAt(b, offset)
+		sum.Write(b[:n])
 		switch {
 		case n == len(b):
 			if fmt.Sprintf("%08x", crc32.Checksum(b, table)) != g.blocks[8*i:8*i+8] {
@@ -93,9 +104,15 @@ func (s *Store) check(g *segment) (*Damage, error) {
 		default:
 			return nil, fmt.Errorf("check segment %s: %w", g.Rel, err)
 		}
+		if err := paced(n); err != nil {
+			return nil, err
+		}
 	}
 	if first < 0 && r.Size() != g.Bytes {
 		bad(g.Bytes, r.Size()-g.Bytes, "bytes were added to the file")
+	}
+	if first < 0 && hex.EncodeToString(sum.Sum(nil)) != g.sha256 {
+		bad(0, g.Bytes, "its SHA-256 does not match")
 	}
 	if first < 0 {
 		return nil, nil

@@ -33,12 +33,18 @@ func (s *Store) scrub(ctx context.Context) error {
 		held, done := s.hold([]*segment{g})
 		if len(held) > 0 {
 			var damage *DamageError
-			if err := s.verify(g); err != nil && !errors.As(err, &damage) {
+			err := s.verifySlowly(g, func(n int) error {
+				if !pause(ctx, time.Duration(n)*time.Second/scrubRate) {
+					return ctx.Err()
+				}
+				return nil
+			})
+			if err != nil && !errors.As(err, &damage) {
 				errs = append(errs, err)
 			}
 		}
 		done()
-		if !pause(ctx, time.Duration(g.Bytes)*time.Second/scrubRate) {
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
