@@ -194,7 +194,9 @@ func regularSize(info fs.FileInfo) int64 {
 
 func (im *importer) file(ctx context.Context, path string) error {
 	if path == "-" {
-		return im.stream(ctx, "stdin", im.opt.Stdin)
+		r := interruptible(ctx, im.opt.Stdin)
+		defer r.Close()
+		return im.stream(ctx, "stdin", r)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -203,6 +205,18 @@ func (im *importer) file(ctx context.Context, path string) error {
 	}
 	defer f.Close()
 	return im.stream(ctx, path, f)
+}
+
+// interruptible reads r, which nobody may ever write to again, until ctx is done. A read
+// that is under way then goes on in the background until it has something.
+func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.Copy(in, r)
+		in.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { out.CloseWithError(ctx.Err()) })
+	return out
 }
 
 func (im *importer) fail(name string, offset int64, err error) {
@@ -241,7 +255,7 @@ func (im *importer) stream(ctx context.Context, name string, r io.Reader) error 
 	defer content.Close()
 	source := im.opt.Source
 	if source == "" {
-		source = "import:" + strings.TrimSpace(filepath.Base(name))
+		source = "import:" + textOf(strings.TrimSpace(filepath.Base(name)))
 	}
 	j := &job{
 		builder: builder{source: source, cluster: im.opt.Cluster, budget: im.budget, maxEvents: im.maxCount, maxBytes: im.maxBatch},

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,6 +162,28 @@ func TestImportDamage(t *testing.T) {
 	if _, err := Import(t.Context(), ImportOptions{Appender: m, Inputs: []string{dir}}); !errors.Is(err, errAppend) {
 		t.Errorf("store refuses: %v", err)
 	}
+}
+
+// TestImportInterrupted: an import ends with its context though its input is silent.
+func TestImportInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, w := io.Pipe()
+		done := make(chan error)
+		go func() {
+			_, err := Import(ctx, ImportOptions{Appender: newMemory(), Inputs: []string{"-"}, Stdin: r})
+			done <- err
+		}()
+		if _, err := io.WriteString(w, lines(0, 3)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+		w.Close()
+	})
 }
 
 // endless is a stream that counts what was taken.
