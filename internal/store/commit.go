@@ -115,6 +115,9 @@ func (q *queue) weigh() (requests, events int, bytes int64) {
 	return len(q.waiting), events, bytes
 }
 
+// large tells whether a batch is worth a commit of its own.
+func large(events int, bytes int64) bool { return events >= promptEvents || bytes >= promptBytes }
+
 // take removes the requests of the next commit from the queue.
 func (q *queue) take() []*request {
 	q.mu.Lock()
@@ -162,7 +165,7 @@ func (s *Store) commits(ctx context.Context) {
 			if n == 0 {
 				break
 			}
-			if wait := s.opts.CommitEvery - time.Since(last); wait > 0 && events < promptEvents && bytes < promptBytes && !last.IsZero() {
+			if wait := s.opts.CommitEvery - time.Since(last); wait > 0 && !large(events, bytes) && !last.IsZero() {
 				t := time.NewTimer(wait)
 				select {
 				case <-t.C:
@@ -287,7 +290,9 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 	}
 	rec := &record{Type: recordAdd, Cursors: map[string]json.RawMessage{}, Quarantined: map[string]int64{}}
 	var lines []Quarantined
+	var bytes int64
 	for _, r := range batch {
+		bytes += r.bytes
 		if r.c.Cursor != nil {
 			rec.Cursors[r.c.Source] = r.c.Cursor
 		}
@@ -330,6 +335,11 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 	}
 	if err := s.install(parts, rec, lines); err != nil {
 		return err
+	}
+	if large(len(events), bytes) {
+		s.mu.Lock()
+		s.lastLarge = time.Now()
+		s.mu.Unlock()
 	}
 	at := 0
 	for _, p := range parts {

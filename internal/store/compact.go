@@ -31,6 +31,11 @@ const (
 	freshFor = 3 * time.Second
 
 	compactEvery = 2 * time.Second
+	// Ingest is busy for busyFor after a large commit. Compaction leaves it the
+	// machine, unless more than pileUp commits wait to be merged: each is a file
+	// that every query opens.
+	busyFor = 3 * time.Second
+	pileUp  = 200
 )
 
 // packingOf is how a merge of so many rows is compressed. The best way has
@@ -46,19 +51,22 @@ func packingOf(level int, rows int64) packing {
 func (s *Store) maintain(ctx context.Context) {
 	s.retain(ctx)
 	var retained time.Time
+	var failed string
 	for pause(ctx, compactEvery) {
 		s.deleteObsolete()
 		for {
-			group, level := s.plan(audit.TimeOf(time.Now().Add(-freshFor)))
+			group, level := s.due()
 			if len(group) == 0 {
 				break
 			}
 			if err := s.merge(ctx, group, level, true); err != nil {
-				if ctx.Err() == nil {
+				if ctx.Err() == nil && err.Error() != failed { // not every two seconds
+					failed = err.Error()
 					s.log.LogAttrs(ctx, slog.LevelWarn, "cannot compact", slog.String("error", err.Error()))
 				}
 				break
 			}
+			failed = ""
 		}
 		if time.Since(retained) >= retainEvery {
 			retained = time.Now()
@@ -82,6 +90,60 @@ func (s *Store) Compact(ctx context.Context) error {
 	return nil
 }
 
+// due picks the merge that is to be made now.
+func (s *Store) due() (group []*segment, level int) {
+	busy := s.busy()
+	if busy && !s.piledUp() {
+		return nil, 0
+	}
+	return s.plan(audit.TimeOf(time.Now().Add(-freshFor)), busy)
+}
+
+// busy tells whether ingest needs the machine: a large batch waits, or was
+// committed a moment ago. Small commits of live traffic leave enough of it.
+func (s *Store) busy() bool {
+	if _, events, bytes := s.queue.weigh(); large(events, bytes) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.lastLarge.IsZero() && time.Since(s.lastLarge) < busyFor
+}
+
+// piledUp tells whether too many commits have not been merged yet.
+func (s *Store) piledUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, g := range s.live {
+		if g.Level == 0 {
+			n++
+		}
+	}
+	return n > pileUp
+}
+
+// pace returns what a merge calls after every few megabytes. It ends the merge
+// when ctx does. A polite one rests while ingest is busy; if commits pile up, for
+// as long as it worked, so that it takes half a core at most.
+func (s *Store) pace(ctx context.Context, polite bool) func() error {
+	began := time.Now()
+	return func() error {
+		worked := time.Since(began)
+		for polite && s.busy() {
+			if s.piledUp() {
+				pause(ctx, worked)
+				break
+			}
+			if !pause(ctx, busyFor/10) {
+				break
+			}
+		}
+		began = time.Now()
+		return ctx.Err()
+	}
+}
+
 func (g *segment) full() bool { return g.Rows >= fullRows*3/4 || g.Bytes >= fullBytes*3/4 }
 
 // byTime returns the live segments that pass, ascending by time.
@@ -100,13 +162,14 @@ func (s *Store) byTime(want func(*segment) bool) []*segment {
 
 // plan picks the next merge: first whatever makes a full segment, then fanIn
 // neighbours of the lowest level that has them. Segments that end after fresh
-// are left alone, unless there are very many.
-func (s *Store) plan(fresh audit.Time) (group []*segment, level int) {
+// are left alone, unless there are very many. A cheap merge is no full one, which
+// is compressed as well as it goes and takes the longest.
+func (s *Store) plan(fresh audit.Time, cheap bool) (group []*segment, level int) {
 	small := s.byTime(func(g *segment) bool { return !g.full() })
 	if len(small) < 64 {
 		small = slices.DeleteFunc(small, func(g *segment) bool { return g.Level == 0 && g.MaxTime > fresh })
 	}
-	if i, n := fullRun(small); n > 0 {
+	if i, n := fullRun(small); n > 0 && !cheap {
 		return small[i : i+n], lastLevel
 	}
 	for level := range lastLevel - 1 {
@@ -167,18 +230,19 @@ func (s *Store) planAll() [][]*segment {
 
 // merge replaces segments by ones sorted over all of them. Each is checked
 // first, so that damage does not spread; a damaged one is set aside instead.
-// polite makes way for commits.
+// A polite one makes way for ingest.
 func (s *Store) merge(ctx context.Context, group []*segment, level int, polite bool) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
 	began := time.Now()
+	pace := s.pace(ctx, polite)
 	group, done := s.hold(group)
 	defer done()
 	sound := make([]*segment, 0, len(group))
 	var size int64
 	for _, g := range group {
 		var damage *DamageError
-		switch err := s.verify(g); {
+		switch err := s.verifySlowly(g, func(int) error { return pace() }); {
 		case errors.As(err, &damage):
 			continue
 		case err != nil:
@@ -193,7 +257,7 @@ func (s *Store) merge(ctx context.Context, group []*segment, level int, polite b
 	if free, total, err := s.fs.Free(s.dir); err != nil || free < s.minFree(total)/2+2*size {
 		return fmt.Errorf("compact: %w", errors.Join(err, errLowDisk))
 	}
-	parts, err := s.writeMerged(ctx, sound, level, polite)
+	parts, err := s.writeMerged(sound, level, pace)
 	defer s.removeTemps(parts)
 	if err != nil {
 		return fmt.Errorf("compact: %w", err)
@@ -232,7 +296,7 @@ func (s *Store) hold(group []*segment) ([]*segment, func()) {
 }
 
 // writeMerged writes the rows of all inputs, sorted, as new segments under temporary names.
-func (s *Store) writeMerged(ctx context.Context, group []*segment, level int, polite bool) ([]*draft, error) {
+func (s *Store) writeMerged(group []*segment, level int, pace func() error) ([]*draft, error) {
 	inputs, err := s.openInputs(group)
 	if err != nil {
 		return nil, err
@@ -261,16 +325,13 @@ func (s *Store) writeMerged(ctx context.Context, group []*segment, level int, po
 		front, runs = cutRuns(runs, n)
 		p, err := s.writePart(w, func(w *segmentWriter) error {
 			for left := n; left > 0; {
-				began := time.Now()
 				k := min(left, rowGroupRows)
 				var rows []run
 				rows, front = cutRuns(front, k)
-				if err := w.writeRuns(ctx, inputs, rows); err != nil {
+				if err := w.writeRuns(inputs, rows, pace); err != nil {
 					return err
 				}
-				if left -= k; polite && !s.makeWay(ctx, time.Since(began)) {
-					return ctx.Err()
-				}
+				left -= k
 			}
 			return nil
 		})
@@ -299,15 +360,6 @@ func outputRows(times []audit.Time) int {
 		}
 	}
 	return n
-}
-
-// makeWay rests as long as the work before took while commits wait, so that
-// compaction takes half a core at most from ingest. False if ctx is done.
-func (s *Store) makeWay(ctx context.Context, worked time.Duration) bool {
-	if n, _, _ := s.queue.weigh(); n == 0 {
-		return ctx.Err() == nil
-	}
-	return pause(ctx, worked)
 }
 
 // replace installs parts in the place of rec.Removed, unless one of those is gone.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -147,13 +146,14 @@ func cutRuns(runs []run, n int) (front, rest []run) {
 	return runs, nil
 }
 
-// writeRuns writes one row group from the inputs.
-func (w *segmentWriter) writeRuns(ctx context.Context, inputs []*input, runs []run) error {
+// writeRuns writes one row group from the inputs. pace is called for each
+// column and page, and its error ends it.
+func (w *segmentWriter) writeRuns(inputs []*input, runs []run, pace func() error) error {
 	for col := range w.cols {
-		if err := ctx.Err(); err != nil {
+		if err := pace(); err != nil {
 			return err
 		}
-		if err := w.writeColumnRuns(col, inputs, runs); err != nil {
+		if err := w.writeColumnRuns(col, inputs, runs, pace); err != nil {
 			return fmt.Errorf("merge column %s: %w", w.cols[col].name, err)
 		}
 	}
@@ -163,7 +163,7 @@ func (w *segmentWriter) writeRuns(ctx context.Context, inputs []*input, runs []r
 	return nil
 }
 
-func (w *segmentWriter) writeColumnRuns(col int, inputs []*input, runs []run) error {
+func (w *segmentWriter) writeColumnRuns(col int, inputs []*input, runs []run, pace func() error) error {
 	out, raw := w.writers[col], col == len(w.cols)-1
 	var bytes, rows int
 	for _, r := range runs {
@@ -192,6 +192,9 @@ func (w *segmentWriter) writeColumnRuns(col int, inputs []*input, runs []run) er
 			rows += n
 			if bytes >= w.rawPage || !raw && rows >= pageRows {
 				if err := out.Flush(); err != nil {
+					return err
+				}
+				if err := pace(); err != nil {
 					return err
 				}
 				bytes, rows = 0, 0

@@ -181,7 +181,7 @@ func TestCompactionPolicy(t *testing.T) {
 	for i := range n {
 		mustAppend(t, s, Commit{Source: "a", Events: makeEvents(t, 2*i, 2*i+2)})
 		for {
-			group, level := s.plan(far)
+			group, level := s.plan(far, false)
 			if len(group) == 0 {
 				break
 			}
@@ -207,7 +207,7 @@ func TestCompactionPolicy(t *testing.T) {
 	for i := range fanIn {
 		mustAppend(t, s, Commit{Source: "a", Events: makeEvents(t, 2*n+i, 2*n+i+1)})
 	}
-	if group, _ := s.plan(makeEvent(t, 2*n).Time); len(group) != 0 {
+	if group, _ := s.plan(makeEvent(t, 2*n).Time, false); len(group) != 0 {
 		t.Errorf("%d fresh segments are to be merged", len(group))
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ktrail/ktrail/internal/durable"
 )
@@ -46,7 +47,8 @@ type Store struct {
 	reason      string
 	subscribers map[int]func(committed)
 	lastSub     int
-	told        int64 // read-only: the last ID that subscribers know
+	lastLarge   time.Time // when a large batch was committed
+	told        int64     // read-only: the last ID that subscribers know
 	closed      bool
 	// hidden are segments that a read-only store found damaged.
 	hidden map[int64]Damage
