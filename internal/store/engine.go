@@ -24,8 +24,7 @@ import (
 // that are read in place.
 type engine struct {
 	opts  engineOptions
-	open  chan struct{} // one for each query that may be open
-	slots chan struct{} // one for each query that may run; not while its reader is busy
+	slots chan struct{} // one for each query that may run
 
 	mu     sync.Mutex
 	inst   *instance
@@ -49,10 +48,7 @@ func openEngine(o engineOptions) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &engine{
-		opts: o, inst: inst,
-		open: make(chan struct{}, o.Queries*openQueries), slots: make(chan struct{}, o.Queries),
-	}, nil
+	return &engine{opts: o, inst: inst, slots: make(chan struct{}, o.Queries)}, nil
 }
 
 func openInstance(o engineOptions) (*instance, error) {
@@ -155,29 +151,21 @@ func (e *engine) connection(ctx context.Context) (*instance, duckdb.Connection, 
 	if e == nil {
 		return nil, c, errors.New("query: this store was opened without its query engine")
 	}
-	if err := take(ctx, e.open); err != nil {
-		return nil, c, err
+	select {
+	case e.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, c, ctx.Err()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c, err := e.connect()
 	if err != nil {
-		<-e.open
+		<-e.slots
 		return nil, c, err
 	}
 	e.inst.users++
 	e.users.Add(1)
 	return e.inst, c, nil
-}
-
-// take waits for a place in slots.
-func take(ctx context.Context, slots chan struct{}) error {
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (e *engine) connect() (c duckdb.Connection, err error) {
@@ -217,7 +205,7 @@ func (e *engine) release(inst *instance, c duckdb.Connection, err error) {
 		inst.end()
 	}
 	e.mu.Unlock()
-	<-e.open
+	<-e.slots
 	e.users.Done()
 }
 
@@ -238,22 +226,14 @@ func (e *engine) run(ctx context.Context, sql string, args []string, fn func(*ch
 		return err
 	}
 	stop := interruptWhenDone(ctx, conn)
-	running := false
 	defer func() {
 		stop()
-		if running {
-			<-e.slots
-		}
 		e.release(inst, conn, err)
 		if cerr := ctx.Err(); cerr != nil && err != nil {
 			err = cerr // an interrupt has many names inside
 		}
 	}()
 
-	if err := take(ctx, e.slots); err != nil {
-		return err
-	}
-	running = true
 	stmt, err := prepareSelect(conn, sql)
 	if err != nil {
 		return err
@@ -285,13 +265,7 @@ func (e *engine) run(ctx context.Context, sql string, args []string, fn func(*ch
 		}
 		ch.set(data)
 		if ch.n > 0 {
-			// The reader may be a slow client: others run meanwhile.
-			<-e.slots
-			running = false
-			if err = fn(ch); err == nil {
-				err = take(ctx, e.slots)
-				running = err == nil
-			}
+			err = fn(ch)
 		}
 		duckdb.DestroyDataChunk(&data)
 		if err != nil {

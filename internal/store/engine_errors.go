@@ -29,9 +29,6 @@ const (
 	sqlMemory = 128 << 20
 	// defaultQueries is how many queries run at a time; each uses all threads.
 	defaultQueries = 4
-	// openQueries is how many queries may be open for each that runs: the others
-	// wait for a reader who takes their time, and hold the rows of a page.
-	openQueries = 8
 	// lateRows is how many rows of a top-N are fetched late.
 	lateRows = 4096
 )

@@ -14,7 +14,7 @@ import (
 const (
 	// followIDs is how many IDs one query of a follower looks at: IDs are unique,
 	// so that is how many rows it sorts at most.
-	followIDs = 32 << 10
+	followIDs = 16 << 10
 	// followBuffer is how many bytes of matching events wait for a slow follower.
 	// Beyond that it reads them from the segments.
 	followBuffer = 1 << 20
@@ -175,7 +175,7 @@ func (q *followQueue) take(last int64) (events []*audit.Event, newest int64) {
 	return events, q.newest
 }
 
-// cloneFollowed copies an event out of its writer's memory.
+// cloneFollowed copies an event out of memory that is lent for a call.
 func cloneFollowed(e *audit.Event) *audit.Event {
 	c := *e
 	for _, s := range []*string{

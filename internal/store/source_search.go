@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// searchPage is how many rows one query of a search sorts at most.
-	searchPage = 32 << 10
+	// searchPage is how many rows one query of a search sorts at most, and how
+	// many are held for a reader: some megabytes.
+	searchPage = 4 << 10
 	// firstWindow is how many rows the first query of a search looks at, about:
 	// a row group's, the least that can be read of a column.
 	firstWindow = rowGroupRows
@@ -218,12 +219,47 @@ const eventColumns = `id, "time", received, cluster, "source", audit_id, stage, 
 	`as_user, as_groups, source_ips, agent, uri, api_group, api_version, resource, subresource, namespace, "name", object_uid, ` +
 	`code, reason, message, decision, decision_reason, latency_us, credential_id, pod, truncated, final`
 
+// scanned is an event without its raw line, and where that is.
+type scanned struct {
+	audit.Event
+	file, row int64
+}
+
 // scanEvents runs a query that begins as eventsSQL does. The event and its
-// strings are valid during the call of yield.
+// strings are valid during the call of yield. The query is over before the first
+// call: a reader who takes their time keeps neither its memory nor its place.
 func (s *Store) scanEvents(ctx context.Context, sql string, segments []*segment, noRaw bool, rd *rawReader, yield func(*audit.Event) error) error {
+	page, err := s.scanPage(ctx, sql)
+	if err != nil {
+		return err
+	}
+	for i := range page {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e := &page[i]
+		if !noRaw {
+			if e.file < 0 || e.file >= int64(len(segments)) {
+				return errors.New("search: the engine named a file that it was not given")
+			}
+			raw, err := rd.line(segments[e.file], e.row)
+			if err != nil {
+				return err
+			}
+			e.Raw = raw
+		}
+		if err := yield(&e.Event); err != nil {
+			return err
+		}
+		*e = scanned{} // a page that is read need not stay as a whole
+	}
+	return nil
+}
+
+func (s *Store) scanPage(ctx context.Context, sql string) (page []scanned, err error) {
 	var e audit.Event
 	var lists []string // members of the event's lists
-	return s.eng.query(ctx, sql, func(c *chunk) error {
+	err = s.eng.query(ctx, sql, func(c *chunk) error {
 		for i := range c.n {
 			e = audit.Event{
 				ID: c.integer(0, i), Time: audit.Time(c.integer(1, i)), Received: audit.Time(c.integer(2, i)),
@@ -240,23 +276,11 @@ func (s *Store) scanEvents(ctx context.Context, sql string, segments []*segment,
 			asGroups := len(lists)
 			lists = c.texts(14, i, lists)
 			e.Groups, e.AsGroups, e.SourceIPs = part(lists, 0, groups), part(lists, groups, asGroups), part(lists, asGroups, len(lists))
-			if !noRaw {
-				file, row := c.integer(34, i), c.integer(35, i)
-				if file < 0 || file >= int64(len(segments)) {
-					return errors.New("search: the engine named a file that it was not given")
-				}
-				raw, err := rd.line(segments[file], row)
-				if err != nil {
-					return err
-				}
-				e.Raw = raw
-			}
-			if err := yield(&e); err != nil {
-				return err
-			}
+			page = append(page, scanned{Event: *cloneFollowed(&e), file: c.integer(34, i), row: c.integer(35, i)})
 		}
 		return nil
 	})
+	return page, err
 }
 
 // part is list[from:to], nil if that is empty, as decoding gives it.
