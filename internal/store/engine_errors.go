@@ -27,6 +27,8 @@ const (
 	defaultMemory = 192 << 20
 	// sqlMemory bounds a person's SQL, in an engine of its own.
 	sqlMemory = 128 << 20
+	// sqlQueries is how many statements of people run at a time, each with its memory.
+	sqlQueries = 2
 	// defaultQueries is how many queries run at a time; each uses all threads.
 	defaultQueries = 4
 	// lateRows is how many rows of a top-N are fetched late.

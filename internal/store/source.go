@@ -22,6 +22,7 @@ func (s *Store) startEngine() error {
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
+	s.sql = make(chan struct{}, sqlQueries)
 	s.eng, err = openEngine(engineOptions{Dirs: []string{dir}, MemoryLimit: s.opts.MemoryLimit, Threads: s.opts.Threads})
 	return err
 }

@@ -38,7 +38,8 @@ type Store struct {
 	dir  string // absolute
 	fs   durable.FS
 	log  *slog.Logger
-	eng  *engine // nil when the files are not on the real file system
+	eng  *engine       // nil when the files are not on the real file system
+	sql  chan struct{} // one for each statement of a person that runs
 
 	// mu guards what the store contains. It is never held during I/O.
 	mu sync.Mutex

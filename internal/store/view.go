@@ -35,6 +35,12 @@ func (s *Store) SQL(ctx context.Context, sql string, yield func(query.SQLRow) er
 	if err := s.checkSQL(ctx, sql); err != nil {
 		return nil, err
 	}
+	select {
+	case s.sql <- struct{}{}:
+		defer func() { <-s.sql }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	var caller error
 	started := false
 	warn, err := s.answer(ctx, query.Range{}, func(sn *snapshot) error {
@@ -154,7 +160,7 @@ func (s *Store) checkSQL(ctx context.Context, sql string) error {
 	if err := json.Unmarshal(tree.Statements[0], &root); err != nil {
 		return sqlMistake("the statement is too deep")
 	}
-	k := sqlCheck{names: map[string]bool{"events": true}}
+	k := sqlCheck{names: map[string]bool{"events": true}, growth: 1}
 	k.collect(root)
 	return k.check(root)
 }
@@ -163,7 +169,21 @@ func (s *Store) checkSQL(ctx context.Context, sql string) error {
 // that reads is recognised by its type, and one of a type that can read and is
 // not listed here is refused.
 type sqlCheck struct {
-	names map[string]bool // what may be read: events and the statement's own WITH names
+	names  map[string]bool // what may be read: events and the statement's own WITH names
+	growth int             // how many times longer than what it reads a value may become
+	lambda int             // how many lambdas are around
+}
+
+// maxGrowth bounds sqlCheck.growth. A value is not counted against the engine's
+// memory while it is made, and its making cannot be interrupted.
+const maxGrowth = 1000
+
+// grow notes that a function makes a value up to n times as long.
+func (k *sqlCheck) grow(n int) error {
+	if k.growth *= max(n, 1); k.growth > maxGrowth {
+		return sqlMistake("its functions together make too long a value; nest hex, base64, url_encode, replace and lambdas less")
+	}
+	return nil
 }
 
 // collect gathers the names that WITH gives.
@@ -211,6 +231,10 @@ func (k *sqlCheck) check(v any) error {
 		if err := k.node(v); err != nil {
 			return err
 		}
+		if v["class"] == "LAMBDA" {
+			k.lambda++
+			defer func() { k.lambda-- }()
+		}
 		for key, x := range v {
 			if key == "value" && v["class"] == "CONSTANT" {
 				continue // a literal, whatever it looks like
@@ -251,7 +275,14 @@ func (k *sqlCheck) node(v map[string]any) error {
 			return sqlMistake(fmt.Sprintf("%.80q is not allowed in FROM; read the view events", t))
 		}
 	}
-	if text("class") != "FUNCTION" {
+	switch text("class") {
+	case "FUNCTION":
+	case "LAMBDA":
+		if k.lambda >= 2 {
+			return sqlMistake("a lambda inside two others is not allowed")
+		}
+		return k.grow(references(v["expr"]))
+	default:
 		return nil
 	}
 	switch name := strings.ToLower(text("function_name")); {
@@ -261,12 +292,53 @@ func (k *sqlCheck) node(v map[string]any) error {
 		// With a value in place of a constant the result grows as the product.
 		args, _ := v["children"].([]any)
 		for i, a := range args {
-			if m, _ := a.(map[string]any); i > 0 && m["class"] != "CONSTANT" {
+			m, _ := a.(map[string]any)
+			if i > 0 && m["class"] != "CONSTANT" {
 				return sqlMistake(fmt.Sprintf("%s takes only constants after its first argument here", name))
 			}
+			if i == 2 {
+				return k.grow(constantLen(m))
+			}
 		}
+	case lengthens(name):
+		return k.grow(8)
 	}
 	return nil
+}
+
+// lengthens lists the functions that write a text's bytes as several each; 8 for bin.
+func lengthens(name string) bool {
+	switch name {
+	case "hex", "to_hex", "bin", "to_binary", "base64", "to_base64", "url_encode":
+		return true
+	}
+	return false
+}
+
+// constantLen is the length of a constant's text.
+func constantLen(v map[string]any) int {
+	value, _ := v["value"].(map[string]any)
+	s, _ := value["value"].(string)
+	return len(s)
+}
+
+// references counts the columns and parameters that an expression names: so many
+// copies of one of them may be in its value.
+func references(v any) (n int) {
+	switch v := v.(type) {
+	case []any:
+		for _, x := range v {
+			n += references(x)
+		}
+	case map[string]any:
+		if v["class"] == "COLUMN_REF" {
+			return 1
+		}
+		for _, x := range v {
+			n += references(x)
+		}
+	}
+	return n
 }
 
 // tableFunction lists those that make rows out of their arguments and read nothing.
@@ -285,7 +357,7 @@ func bannedFunction(name string) bool {
 	switch name {
 	case "getenv", "getvariable", "current_setting", "set_config", "write_log", "nextval", "currval", "json_execute_serialized_sql",
 		"json_serialize_plan", "add_parquet_key", "parse_duckdb_log_message", "get_block_size", "sleep_ms",
-		"repeat", "lpad", "rpad", "printf", "format", "bitstring", "list_resize", "array_resize", "range", "generate_series", "equi_width_bins":
+		"repeat", "lpad", "rpad", "printf", "format", "bitstring", "list_resize", "array_resize", "list_reduce", "array_reduce", "reduce", "range", "generate_series", "equi_width_bins":
 		return true
 	}
 	return strings.HasPrefix(name, "duckdb_") || strings.HasPrefix(name, "pragma_") || strings.HasPrefix(name, "pg_")

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +57,8 @@ func TestSQL(t *testing.T) {
 			[]any{[]any{int64(1), nil, int64(3)}, map[string]any{"a": int64(1), "b": []any{"x"}}, map[string]any{"k": int64(2)}, "a", []byte{0xaa}, []any{int64(1), int64(2)}, "00000000-0000-0000-0000-00000000002a"}},
 		{`SELECT sum(code) FILTER (code = 200) % 200, avg(code) > 0 FROM events`, []any{int64(0), true}},
 		{`SELECT 'a.parquet', 'read_text', current_date IS NOT NULL`, []any{"a.parquet", "read_text", true}},
+		{`SELECT list_transform(['a'], lambda x: x || hex(x)), [[y || x for y in ['b']] for x in ['a']], regexp_replace('abc', '[ab]', 'xy', 'g')`,
+			[]any{[]any{"a61"}, []any{[]any{"ba"}}, "xyxyc"}},
 		{`SELECT row_number() OVER (ORDER BY id) AS n FROM events ORDER BY n LIMIT 1`, []any{int64(1)}},
 		{`SELECT replace(replace('abc', 'a', 'x'), 'b', 'y'), time_bucket(INTERVAL 1 HOUR, TIMESTAMPTZ '2026-11-22 19:44:31Z')`, []any{"xyc", time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)}},
 	} {
@@ -125,6 +128,7 @@ func TestHostileSQL(t *testing.T) {
 	sn.release()
 	target := filepath.Join(dir, "segments", "out")
 	before := treeOf(t, dir)
+	long := strings.Repeat("a", 1000)
 	deep := "1" + strings.Repeat("+1", 5000)
 	for _, sql := range []string{
 		"", ";", "   ", "--", "SELECT", "SELEKT 1", "SELECT 1; SELECT 2", "SELECT 1; DROP VIEW events", "\x00", "SELECT '\x00'", "SELECT '\xff'",
@@ -152,6 +156,10 @@ func TestHostileSQL(t *testing.T) {
 		"SELECT pg_sleep(1000)", "SELECT sleep_ms(100000)", "SELECT repeat('a', 4000000000)", "SELECT lpad('a', 2000000000, 'b')", "SELECT printf('%2000000000d', 1)", "SELECT format('{:>2000000000}', 'a')",
 		"SELECT range(4000000000)", "SELECT generate_series(1, 4000000000)", "SELECT list_resize([1], 4000000000)", "SELECT bitstring('1', 2000000000)", "SELECT replace(raw, 'a', raw) FROM events", "SELECT regexp_replace(raw, 'a', raw, 'g') FROM events",
 		"SELECT unnest(range(4000000000))", "SELECT list_transform([1], x -> repeat('a', 4000000000))", "SELECT main.repeat('a', 4000000000)",
+		"SELECT " + strings.Repeat("hex(", 31) + "'a'" + strings.Repeat(")", 31), "SELECT replace(replace(replace('" + long + "', 'a', '" + long + "'), 'a', '" + long + "'), 'a', '')",
+		"SELECT regexp_replace(regexp_replace('" + long + "', 'a', '" + long + "', 'g'), 'a', '" + long + "', 'g')",
+		"SELECT list_reduce(['a', 'b'], lambda x, y: x || x)", "SELECT list_transform([1], lambda a: list_transform([1], lambda b: list_transform([1], lambda c: c)))",
+		"SELECT " + strings.Repeat("list_transform(", 20) + "['a']" + strings.Repeat(", lambda x: x || x)", 20), "SELECT " + strings.Repeat("[x || x for x in ", 20) + "['a']" + strings.Repeat("]", 20),
 		"SELECT nosuch FROM events", "SELECT count(*) FROM nosuch", "SELECT verb + 1 FROM events", "SELECT " + deep, "SELECT '" + strings.Repeat("x", maxSQL) + "'",
 	} {
 		rows, err := askSQL(t, s, sql)
@@ -205,6 +213,36 @@ func TestSQLBounds(t *testing.T) {
 	var usage *query.UsageError
 	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--since") {
 		t.Errorf("large: %v", err)
+	}
+	// A third statement waits until one of two has ended, and other questions do not.
+	var inside, done sync.WaitGroup
+	release := make(chan struct{})
+	for range sqlQueries {
+		inside.Add(1)
+		done.Go(func() {
+			_, err := s.SQL(t.Context(), "SELECT 1", func(query.SQLRow) error {
+				inside.Done()
+				<-release
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	inside.Wait()
+	waiting, give := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer give()
+	if _, err := s.SQL(waiting, "SELECT 1", func(query.SQLRow) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one statement too many: %v", err)
+	}
+	if got := search(t, s, query.SearchRequest{Limit: 1}); len(got) != 1 {
+		t.Error("no search beside statements")
+	}
+	close(release)
+	done.Wait()
+	if _, err := askSQL(t, s, "SELECT 1"); err != nil {
+		t.Error(err)
 	}
 	// Rows stream: the first ones come before the last ones are made.
 	stop := errors.New("enough")
