@@ -46,7 +46,7 @@ a directory that no server uses.`,
 		GroupID: "keep",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			minFree, err := parseSize(o.minFree)
-			if err := errors.Join(o.validate(cmd), err); err != nil {
+			if err := errors.Join(o.validate(cmd), checkCluster(o.cluster), err); err != nil {
 				return err
 			}
 			if o.minFree != "" && o.data == "" {
@@ -240,7 +240,7 @@ func (c *cmdline) send(ctx context.Context, client *web.Client, cluster string, 
 		defer func() { _ = f.Close() }()
 		name, r = in.path, f
 	}
-	return client.Import(ctx, name, cluster, &countingReader{r, &p.done})
+	return client.Import(ctx, collect.SourceName(name), cluster, &countingReader{r, &p.done})
 }
 
 // countingReader adds what is read to n.

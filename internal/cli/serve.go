@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -74,6 +75,7 @@ func (o *serveOptions) validate() (app.Options, error) {
 			errs = append(errs, usagef("--audit-log needs a path"))
 		}
 	}
+	errs = append(errs, checkCluster(o.cluster))
 	if err := web.CheckLoopback(o.listen); err != nil {
 		errs = append(errs, &usageError{msg: err.Error()})
 	}
@@ -124,6 +126,14 @@ func (c *cmdline) serve(cmd *cobra.Command, o *serveOptions) (err error) {
 		a.Logger.LogAttrs(ctx, slog.LevelInfo, "no --audit-log given: events come from ktrail import only")
 	}
 	return server.Wait(ctx)
+}
+
+// checkCluster is for a name that becomes a column of every event.
+func checkCluster(name string) error {
+	if !utf8.ValidString(name) {
+		return usagef("--cluster %s is not UTF-8", quote(name))
+	}
+	return nil
 }
 
 // parseAge reads 36h, 90d, 12w; "" is 0.

@@ -255,7 +255,7 @@ func (im *importer) stream(ctx context.Context, name string, r io.Reader) error 
 	defer content.Close()
 	source := im.opt.Source
 	if source == "" {
-		source = "import:" + textOf(strings.TrimSpace(filepath.Base(name)))
+		source = "import:" + SourceName(strings.TrimSpace(filepath.Base(name)))
 	}
 	j := &job{
 		builder: builder{source: source, cluster: im.opt.Cluster, budget: im.budget, maxEvents: im.maxCount, maxBytes: im.maxBatch},

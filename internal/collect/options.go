@@ -29,7 +29,7 @@ type Options struct {
 	// Cluster is set in each event.
 	Cluster string
 	// Cursors has the last cursor that was committed, by source. A source is
-	// named by the absolute path of its live log.
+	// named by the absolute path of its live log, with \xNN for what is no UTF-8.
 	Cursors map[string]json.RawMessage
 	// PollInterval is how often a log is looked at when no notification comes;
 	// 0 is 250 ms. Notifications only make it faster.

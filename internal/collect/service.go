@@ -113,7 +113,7 @@ func (s *Service) start(ctx context.Context, path string, running *sync.WaitGrou
 	running.Go(func() { x.run(ctx, s.cursor(path)) })
 }
 
-func (s *Service) cursor(path string) json.RawMessage { return s.opt.Cursors[path] }
+func (s *Service) cursor(path string) json.RawMessage { return s.opt.Cursors[SourceName(path)] }
 
 // States returns the sources by name.
 func (s *Service) States() []State {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/audit/logfile"
@@ -18,6 +21,7 @@ import (
 // the batch before.
 type source struct {
 	builder
+	path   string
 	opt    *Options
 	log    *slog.Logger
 	met    *sourceMetrics
@@ -45,15 +49,33 @@ const (
 	keptGaps = 100
 )
 
+// SourceName is a path as text, which the store, JSON and the metrics need: bytes
+// that are no UTF-8 become \xNN.
+func SourceName(path string) string {
+	if utf8.ValidString(path) {
+		return path
+	}
+	var b strings.Builder
+	for i, r := range path {
+		if r == utf8.RuneError && !strings.HasPrefix(path[i:], "\uFFFD") {
+			fmt.Fprintf(&b, `\x%02x`, path[i])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
 func (s *Service) newSource(path string) *source {
+	name := SourceName(path)
 	x := &source{
 		builder: builder{
-			source: path, cluster: s.opt.Cluster, budget: s.budget,
+			source: name, cluster: s.opt.Cluster, budget: s.budget,
 			maxEvents: s.opt.MaxBatchEvents, maxBytes: s.opt.MaxBatchBytes,
 		},
-		opt: &s.opt, log: s.opt.Logger.With(slog.String("source", path)), met: s.met.source(path),
+		path: path, opt: &s.opt, log: s.opt.Logger.With(slog.String("source", name)), met: s.met.source(name),
 		wake: make(chan struct{}, 1), work: make(chan *batch), idle: make(chan struct{}, 1),
-		state: State{Name: path, Cluster: s.opt.Cluster, State: StateWaiting},
+		state: State{Name: name, Cluster: s.opt.Cluster, State: StateWaiting},
 	}
 	x.builder.flush = x.hand
 	x.idle <- struct{}{}
@@ -85,7 +107,7 @@ func (s *source) run(ctx context.Context, cursor json.RawMessage) {
 
 func (s *source) open(ctx context.Context, cursor json.RawMessage) {
 	o := logfile.Options{
-		Path: s.source, Cursor: cursor, MaxLine: s.opt.MaxLine, Logger: s.log,
+		Path: s.path, Cursor: cursor, MaxLine: s.opt.MaxLine, Logger: s.log,
 		Grow: func(n int) error { return s.grow(ctx, n) }, Shrink: func() { s.shrink(ctx) },
 	}
 	r, err := logfile.NewReader(o)

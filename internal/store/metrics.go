@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -121,18 +122,28 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.pending, float64(pending))
 }
 
+// sourceLabel is a source as a label. Imports are one: each file is a source of
+// its own, and there is no end of them.
+func sourceLabel(source string) string {
+	if strings.HasPrefix(source, "import:") {
+		return "import"
+	}
+	return strings.ToValidUTF8(source, "\uFFFD") // a label that is not would panic
+}
+
 // added counts a commit.
 func (m *metrics) added(batch []*request) {
 	for _, r := range batch {
+		source := sourceLabel(r.c.Source)
 		m.bytes.Add(float64(r.bytes))
 		if n := r.res.Added; n > 0 {
-			m.events.WithLabelValues(r.c.Source).Add(float64(n))
+			m.events.WithLabelValues(source).Add(float64(n))
 		}
 		if n := r.res.Duplicates; n > 0 {
-			m.duplicates.WithLabelValues(r.c.Source).Add(float64(n))
+			m.duplicates.WithLabelValues(source).Add(float64(n))
 		}
 		if n := len(r.c.Quarantined); n > 0 {
-			m.quarantined.WithLabelValues(r.c.Source).Add(float64(n))
+			m.quarantined.WithLabelValues(source).Add(float64(n))
 		}
 	}
 }

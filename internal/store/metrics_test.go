@@ -37,3 +37,14 @@ func TestMetrics(t *testing.T) {
 	}
 	mustOpen(t, fsys, with) // the names are free again
 }
+
+// Labels are few, and never text that would make Prometheus panic.
+func TestSourceLabel(t *testing.T) {
+	for source, want := range map[string]string{
+		"/var/log/audit.log": "/var/log/audit.log", "import:audit-2026.log": "import", "import:\xff": "import", "/a\xff.log": "/a\uFFFD.log",
+	} {
+		if got := sourceLabel(source); got != want {
+			t.Errorf("%q became %q, want %q", source, got, want)
+		}
+	}
+}

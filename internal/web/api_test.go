@@ -75,6 +75,9 @@ func TestErrors(t *testing.T) {
 		{"POST", "/api/v1/sql", `{"sql":"DROP TABLE events"}`, 400, CodeUsage, "SELECT"},
 		{"POST", "/api/v1/sql", `{"sql":"` + strings.Repeat("x", maxSQLBody) + `"}`, 413, CodeTooLarge, "too large"},
 		{"POST", "/api/v1/import", "", 400, CodeUsage, "name is missing"},
+		{"POST", "/api/v1/import?name=%FF", "x", 400, CodeUsage, "name is not UTF-8"},
+		{"POST", "/api/v1/import?name=a&cluster=%FF", "x", 400, CodeUsage, "cluster is not UTF-8"},
+		{"GET", "/api/v1/actor?user=%FF", "", 400, CodeUsage, "user is not UTF-8"},
 		{"POST", "/api/v1/import?name=bad", "x", 400, CodeUsage, "offset 0"},
 	} {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {

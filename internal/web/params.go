@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
@@ -48,6 +49,8 @@ func newParams(r *http.Request, known ...string) *params {
 		switch {
 		case !slices.Contains(known, name):
 			p.fail(fmt.Sprintf("no parameter %.40q; this path takes %s", name, strings.Join(known, ", ")))
+		case slices.ContainsFunc(values[name], func(v string) bool { return !utf8.ValidString(v) }):
+			p.fail(fmt.Sprintf("parameter %s is not UTF-8", name))
 		case len(values[name]) > 1 && name != "by":
 			p.fail(fmt.Sprintf("parameter %s is given %d times", name, len(values[name])))
 		}
