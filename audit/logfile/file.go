@@ -210,7 +210,11 @@ func (x *file) reportHole() (Record, bool) {
 		return x.next()
 	}
 	x.used = true
-	return Record{Kind: Bad, File: x.path, Offset: x.holeAt, Reason: fmt.Sprintf("a hole of %d NUL bytes: what was written there is lost", n)}, true
+	return Record{Kind: Bad, File: x.path, Offset: x.holeAt, Reason: lostInHole(n)}, true
+}
+
+func lostInHole(n int64) string {
+	return fmt.Sprintf("a hole of %d NUL bytes: what was written there is lost", n)
 }
 
 // cutAtHole hands out the beginning of a line that ends in NUL bytes: its rest is

@@ -23,6 +23,8 @@ type Splitter struct {
 	eof    bool
 	buf2   []byte // for events made compact or complete
 	first  bool
+	hole   int64 // NUL bytes skipped from holeAt on and not told yet
+	holeAt int64
 }
 
 // container is a list that the stream is in.
@@ -90,6 +92,12 @@ func (s *Splitter) Next() (Record, error) {
 			}
 			return Record{}, err
 		}
+		if n := s.hole; n > 0 {
+			s.hole = 0
+			if s.holeAt > 0 { // one at the beginning hides nothing, see file.reportHole
+				return s.bad(s.holeAt, nil, lostInHole(n)), nil
+			}
+		}
 		rec, ok, err := s.value(c)
 		if err != nil {
 			return Record{}, err
@@ -116,6 +124,12 @@ func (s *Splitter) peek() (byte, error) {
 				}
 			}
 			if isSpace(c) || c == 0 || c == 0x1e { // 0x1e: RFC 7464
+				if c == 0 {
+					if s.hole == 0 {
+						s.holeAt = s.offset()
+					}
+					s.hole++
+				}
 				s.start++
 				continue
 			}
