@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +21,23 @@ import (
 	"github.com/ktrail/ktrail/internal/query"
 	"github.com/ktrail/ktrail/internal/query/querytest"
 )
+
+// TestClientGone: a client that leaves is no failure of the server's.
+func TestClientGone(t *testing.T) {
+	s := newTestServer(t, nil)
+	for _, err := range []error{
+		context.Canceled,
+		fmt.Errorf("stream: %w", &net.OpError{Op: "write", Net: "tcp", Err: syscall.ECONNRESET}),
+		&net.OpError{Op: "write", Net: "tcp", Err: os.ErrDeadlineExceeded},
+	} {
+		if we := s.inner.wire(err); we.Code != codeCanceled {
+			t.Errorf("%v is %+v", err, we)
+		}
+	}
+	if we := s.inner.wire(&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}); we.Code == codeCanceled {
+		t.Errorf("an upload that stands still is %+v", we)
+	}
+}
 
 // fetch is a request without a browser.
 func fetch(t *testing.T, method, url, body string, header ...string) (*http.Response, string) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 
 	"github.com/ktrail/ktrail/internal/query"
@@ -87,6 +88,7 @@ func (s *server) wire(err error) wireError {
 		usage  *query.UsageError
 		own    *Error
 		large  *http.MaxBytesError
+		sent   *net.OpError
 	)
 	switch {
 	case errors.As(err, &filter):
@@ -103,7 +105,8 @@ func (s *server) wire(err error) wireError {
 	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded):
 		return wireError{Code: CodeTimeout, Message: "the question took longer than " + s.QueryTimeout.String() +
 			"; narrow the range of time, or filter by user, resource or name"}
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.As(err, &sent) && sent.Op == "write":
+		// A write may see the end of a connection before the context does.
 		return wireError{Code: codeCanceled, Message: "the client went away"}
 	}
 	if s.Classify != nil {
