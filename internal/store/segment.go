@@ -26,7 +26,7 @@ const (
 	// pageRows bounds a page of any column but raw.
 	pageRows = 16 << 10
 	// fillRows is how many values go to a column at a time.
-	fillRows = 512
+	fillRows = 256
 )
 
 // packing is how hard a segment is compressed.
@@ -53,6 +53,7 @@ type segmentWriter struct {
 	writers []*parquet.ColumnWriter
 	file    *parquet.GenericWriter[any]
 	values  []parquet.Value
+	pages   []pageFill // by column
 	rawPage int
 	sum     *checksum
 }
@@ -91,7 +92,7 @@ func newSegmentWriter(p packing) *segmentWriter {
 	}
 	opts = append(opts, parquet.BloomFilters(blooms...))
 	w := parquet.NewGenericWriter[any](sum, opts...)
-	return &segmentWriter{cols: cols, file: w, writers: w.ColumnWriters(), rawPage: p.rawPage, sum: sum}
+	return &segmentWriter{cols: cols, pages: make([]pageFill, len(cols)), file: w, writers: w.ColumnWriters(), rawPage: p.rawPage, sum: sum}
 }
 
 // begin starts a segment on out.
@@ -100,14 +101,24 @@ func (w *segmentWriter) begin(out io.Writer) {
 	w.file.Reset(w.sum)
 }
 
+// pageFill is what a column holds since its last one.
+type pageFill struct{ rows, bytes int }
+
 // writeEvents writes events as one or more row groups. They are sorted by time and ID.
 func (w *segmentWriter) writeEvents(events []*audit.Event) error {
 	for len(events) > 0 {
 		n := min(len(events), rowGroupRows)
-		for i := range w.cols {
-			if err := w.writeColumn(i, events[:n]); err != nil {
-				return fmt.Errorf("encode column %s: %w", w.cols[i].name, err)
+		clear(w.pages)
+		// All columns of a few events before the next, and of those the line first, from
+		// one end to the other: the others point into it, and find it in the processor's cache.
+		for rest := events[:n]; len(rest) > 0; {
+			k := min(len(rest), fillRows)
+			for i := len(w.cols) - 1; i >= 0; i-- {
+				if err := w.writeColumn(i, rest[:k]); err != nil {
+					return fmt.Errorf("encode column %s: %w", w.cols[i].name, err)
+				}
 			}
+			rest = rest[k:]
 		}
 		if err := w.file.Flush(); err != nil {
 			return fmt.Errorf("write row group: %w", err)
@@ -117,33 +128,32 @@ func (w *segmentWriter) writeEvents(events []*audit.Event) error {
 	return nil
 }
 
+// writeColumn writes the column i of at most fillRows events.
 func (w *segmentWriter) writeColumn(i int, events []*audit.Event) error {
-	c, out := &w.cols[i], w.writers[i]
+	c, out, page := &w.cols[i], w.writers[i], &w.pages[i]
 	raw := i == len(w.cols)-1
-	var bytes, rows int
 	for len(events) > 0 {
-		n := min(len(events), fillRows)
+		n := len(events)
 		v := w.values[:0]
-		for j, e := range events[:n] {
+		for j, e := range events {
+			v = c.fill(v, e, i)
 			if raw {
-				if bytes += len(e.Raw); bytes >= w.rawPage {
+				if page.bytes += len(e.Raw); page.bytes >= w.rawPage {
 					n = j + 1
-					v = c.fill(v, e, i)
 					break
 				}
 			}
-			v = c.fill(v, e, i)
 		}
 		w.values = v
 		if _, err := out.WriteRowValues(v); err != nil {
 			return err
 		}
-		rows += n
-		if bytes >= w.rawPage || !raw && rows >= pageRows {
+		page.rows += n
+		if page.bytes >= w.rawPage || !raw && page.rows >= pageRows {
 			if err := out.Flush(); err != nil {
 				return err
 			}
-			bytes, rows = 0, 0
+			*page = pageFill{}
 		}
 		events = events[n:]
 	}
