@@ -219,7 +219,7 @@ func (d *decoder) usual(i int, e *Event) int {
 
 func (d *decoder) event(i int, e *Event) int {
 	var name string
-	more := true
+	var more bool
 	if d.has(i, head) {
 		i, more = d.next(d.usual(i+len(head)-1, e))
 	} else {
