@@ -183,7 +183,7 @@ func (c *cmdline) showFilter(s *scope, o *output, filter string) {
 	if s.show || (c.OutTerminal && o.people()) {
 		text := "filter: " + clean(filter)
 		if c.OutTerminal && c.ErrTerminal && !s.show {
-			text = string(c.paint.paint(dim, cut(text, c.width())))
+			text = c.paint.paint(dim, cut(text, c.width()))
 		}
 		c.hint("%s", text)
 	}

@@ -83,9 +83,9 @@ func openInstance(o engineOptions) (*instance, error) {
 
 // configure runs the settings in the order that they need: the paths before
 // external access goes, everything before the lock.
-func (e *instance) configure(o engineOptions) error {
+func (i *instance) configure(o engineOptions) error {
 	var c duckdb.Connection
-	if duckdb.Connect(e.db, &c) == duckdb.StateError {
+	if duckdb.Connect(i.db, &c) == duckdb.StateError {
 		return errors.New("start query engine: it takes no connection")
 	}
 	defer duckdb.Disconnect(&c)

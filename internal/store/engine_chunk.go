@@ -93,7 +93,6 @@ func (v *vector) text(row int) string {
 }
 
 func (c *chunk) names() []string          { return c.heads }
-func (c *chunk) null(col, row int) bool   { return c.cols[col].null(row) }
 func (c *chunk) flag(col, row int) bool   { return cell[bool](&c.cols[col], row) }
 func (c *chunk) int32(col, row int) int32 { return cell[int32](&c.cols[col], row) }
 func (c *chunk) text(col, row int) string { return c.cols[col].text(row) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -28,7 +29,7 @@ func (s *Store) startEngine() error {
 }
 
 // Bounds says what there is. It reads no segment.
-func (s *Store) Bounds(ctx context.Context) (query.Bounds, error) {
+func (s *Store) Bounds(context.Context) (query.Bounds, error) {
 	sn, err := s.acquire(query.Range{})
 	if err != nil {
 		return query.Bounds{}, err
@@ -218,7 +219,7 @@ func (s *Store) setAside(ctx context.Context, segments []*segment, cause *engine
 		if err := s.verify(g); errors.As(err, &d) {
 			found = true
 		} else if err != nil {
-			s.log.WarnContext(ctx, "cannot check segment", "file", g.Rel, "error", err.Error())
+			s.log.WarnContext(ctx, "cannot check segment", slog.String("file", g.Rel), slog.String("error", err.Error()))
 		}
 	}
 	for _, g := range segments {

@@ -109,8 +109,10 @@ func BenchmarkPruning(b *testing.B) {
 		{"audit ID, not stored", "audit_id = '8'", "suffix(audit_id, '888')"},
 		{"user, not stored", `"user" = 'nobody'`, `suffix("user", 'nobody')`},
 		{"name, not stored", `"name" = 'nothing'`, `suffix("name", 'nothing')`},
-		{"one day of thirty", "time >= " + quoteTime(day) + " AND time < " + quoteTime(day+86400e6),
-			"epoch_us(time) + latency_us - latency_us BETWEEN " + quoteInt(int64(day)) + " AND " + quoteInt(int64(day)+86400e6-1)},
+		{
+			"one day of thirty", "time >= " + quoteTime(day) + " AND time < " + quoteTime(day+86400e6),
+			"epoch_us(time) + latency_us - latency_us BETWEEN " + quoteInt(int64(day)) + " AND " + quoteInt(int64(day)+86400e6-1),
+		},
 	} {
 		b.Run(q.name, func(b *testing.B) {
 			var pruned, full time.Duration

@@ -241,7 +241,7 @@ func TestSearch(t *testing.T) {
 			}
 			return nil
 		})
-		if err != stop || n != 3 {
+		if !errors.Is(err, stop) || n != 3 {
 			t.Fatalf("err %v after %d events", err, n)
 		}
 	})

@@ -49,16 +49,24 @@ func TestSQL(t *testing.T) {
 		{`SELECT raw->>'$.verb' = verb, json_extract_string(raw, '$.auditID') = audit_id FROM events WHERE raw LIKE '%"kind":"Event"%' LIMIT 1`, []any{true, true}},
 		{`SELECT typeof(time), typeof(groups), typeof(code), typeof(raw) FROM events LIMIT 1`, []any{"TIMESTAMP WITH TIME ZONE", "VARCHAR[]", "INTEGER", "VARCHAR"}},
 		{`SELECT count(*) FROM events WHERE raw LIKE '%xFF%xFE%'`, []any{int64(1)}},
-		{`SELECT TIMESTAMPTZ '2026-11-22 19:44:31.5Z', DATE '2026-11-22', INTERVAL 90 MINUTE, TIME '10:11:12'`,
-			[]any{time.Date(2026, 11, 22, 19, 44, 31, 500e6, time.UTC), "2026-11-22", "1h30m0s", "10:11:12"}},
-		{`SELECT NULL, true, 1::TINYINT, 2::UBIGINT, 170141183460469231731687303715884105727::HUGEINT, 1.5, 0.25::FLOAT, 12345678901234567890.123::DECIMAL(38,3), -0.05::DECIMAL(38,2)`,
-			[]any{nil, true, int64(1), uint64(2), "170141183460469231731687303715884105727", 1.5, 0.25, "12345678901234567890.123", -0.05}},
-		{`SELECT [1, NULL, 3], {'a': 1, 'b': ['x']}, MAP {'k': 2}, 'a'::ENUM('b', 'a'), '\xAA'::BLOB, [1,2]::INTEGER[2], '00000000-0000-0000-0000-00000000002a'::UUID`,
-			[]any{[]any{int64(1), nil, int64(3)}, map[string]any{"a": int64(1), "b": []any{"x"}}, map[string]any{"k": int64(2)}, "a", []byte{0xaa}, []any{int64(1), int64(2)}, "00000000-0000-0000-0000-00000000002a"}},
+		{
+			`SELECT TIMESTAMPTZ '2026-11-22 19:44:31.5Z', DATE '2026-11-22', INTERVAL 90 MINUTE, TIME '10:11:12'`,
+			[]any{time.Date(2026, 11, 22, 19, 44, 31, 500e6, time.UTC), "2026-11-22", "1h30m0s", "10:11:12"},
+		},
+		{
+			`SELECT NULL, true, 1::TINYINT, 2::UBIGINT, 170141183460469231731687303715884105727::HUGEINT, 1.5, 0.25::FLOAT, 12345678901234567890.123::DECIMAL(38,3), -0.05::DECIMAL(38,2)`,
+			[]any{nil, true, int64(1), uint64(2), "170141183460469231731687303715884105727", 1.5, 0.25, "12345678901234567890.123", -0.05},
+		},
+		{
+			`SELECT [1, NULL, 3], {'a': 1, 'b': ['x']}, MAP {'k': 2}, 'a'::ENUM('b', 'a'), '\xAA'::BLOB, [1,2]::INTEGER[2], '00000000-0000-0000-0000-00000000002a'::UUID`,
+			[]any{[]any{int64(1), nil, int64(3)}, map[string]any{"a": int64(1), "b": []any{"x"}}, map[string]any{"k": int64(2)}, "a", []byte{0xaa}, []any{int64(1), int64(2)}, "00000000-0000-0000-0000-00000000002a"},
+		},
 		{`SELECT sum(code) FILTER (code = 200) % 200, avg(code) > 0 FROM events`, []any{int64(0), true}},
 		{`SELECT 'a.parquet', 'read_text', current_date IS NOT NULL`, []any{"a.parquet", "read_text", true}},
-		{`SELECT list_transform(['a'], lambda x: x || hex(x)), [[y || x for y in ['b']] for x in ['a']], regexp_replace('abc', '[ab]', 'xy', 'g')`,
-			[]any{[]any{"a61"}, []any{[]any{"ba"}}, "xyxyc"}},
+		{
+			`SELECT list_transform(['a'], lambda x: x || hex(x)), [[y || x for y in ['b']] for x in ['a']], regexp_replace('abc', '[ab]', 'xy', 'g')`,
+			[]any{[]any{"a61"}, []any{[]any{"ba"}}, "xyxyc"},
+		},
 		{`SELECT row_number() OVER (ORDER BY id) AS n FROM events ORDER BY n LIMIT 1`, []any{int64(1)}},
 		{`SELECT replace(replace('abc', 'a', 'x'), 'b', 'y'), time_bucket(INTERVAL 1 HOUR, TIMESTAMPTZ '2026-11-22 19:44:31Z')`, []any{"xyc", time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)}},
 	} {
@@ -253,7 +261,7 @@ func TestSQLBounds(t *testing.T) {
 		}
 		return nil
 	})
-	if err != stop || n != 5000 {
+	if !errors.Is(err, stop) || n != 5000 {
 		t.Errorf("stream: %v after %d rows", err, n)
 	}
 	if got := search(t, s, query.SearchRequest{Limit: 5}); len(got) != 5 {
