@@ -37,7 +37,7 @@ func statusOf(version string, st store.State, sources []collect.State) web.Statu
 		Version: version, Ready: st.State == store.StateOK, Sources: []web.SourceState{},
 		Store: web.StoreState{
 			State: st.State, Events: st.Events, Segments: st.Segments, Bytes: st.Bytes, FreeBytes: st.FreeBytes,
-			First: st.First, Last: st.Last,
+			First: st.First, Last: st.Last, LastID: st.LastID,
 		},
 	}
 	if st.State != store.StateOK {

@@ -99,10 +99,12 @@ func (g *Engine) Follow(ctx context.Context, q SearchQuestion, yield func(*audit
 		return err
 	}
 	after := q.AfterID
-	if after < 0 {
+	switch {
+	case after == FollowAll:
+		after = 0
+	case after < 0:
 		return usagef("after_id %d is negative", after)
-	}
-	if after == 0 {
+	case after == 0:
 		b, err := g.src.Bounds(ctx)
 		if err != nil {
 			return err

@@ -36,9 +36,12 @@ type SearchQuestion struct {
 	Ascending bool   `json:"ascending,omitempty"`
 	NoRaw     bool   `json:"no_raw,omitempty"`
 	// AfterID is where Follow begins, the ID of the last event already seen;
-	// 0 follows what is committed from now on. Search ignores it.
+	// 0 follows what is committed from now on, FollowAll all there is. Search ignores it.
 	AfterID int64 `json:"after_id,omitempty"`
 }
+
+// FollowAll is an AfterID: no event was seen yet.
+const FollowAll = -1
 
 // SearchAnswer closes a search. Next is "" when there is nothing more.
 type SearchAnswer struct {

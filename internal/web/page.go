@@ -135,6 +135,7 @@ type results struct {
 	Rows     []row
 	Next     string // address of the next page, "" if this is the last
 	Cursor   string
+	Last     int64 // ID: all events up to it were searched, the live stream goes on behind
 	Warnings query.Warnings
 	NoEvents bool // the store is empty
 }
@@ -243,7 +244,9 @@ func (s *server) getResults(w http.ResponseWriter, r *http.Request) error {
 
 // search answers the page's question. Its error is only that of a client that went away.
 func (s *server) search(r *http.Request, q pageQuery) (results, error) {
-	res := results{Query: q}
+	// Before the search: an event that is committed meanwhile may be told twice,
+	// and the page knows it by its ID, but none is missed.
+	res := results{Query: q, Last: s.Status().Store.LastID}
 	bad := func(err error) (results, error) {
 		we := s.report(r, err)
 		if we.Code == codeCanceled {
@@ -338,8 +341,14 @@ func (s *server) getFollowRows(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ask := query.SearchQuestion{Scope: query.Scope{Filter: cel}, NoRaw: true}
-	if n, err := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64); err == nil && n > 0 {
-		ask.AfterID = n
+	// The last event that the stream has told, or else that the page was made with.
+	for _, after := range []string{r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")} {
+		if n, err := strconv.ParseInt(after, 10, 64); err == nil && n >= 0 {
+			if ask.AfterID = n; n == 0 {
+				ask.AfterID = query.FollowAll
+			}
+			break
+		}
 	}
 	return s.follow(w, r, ask, func(e *audit.Event) (string, []byte, error) {
 		var b strings.Builder

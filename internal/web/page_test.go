@@ -1,8 +1,12 @@
 package web
 
 import (
+	"bufio"
 	"html"
+	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -179,6 +183,38 @@ func TestCELEquals(t *testing.T) {
 		f, err := query.Parse(celEquals("user", v))
 		if err != nil || !f.Match(&e) || f.Match(&audit.Event{User: v + "x"}) {
 			t.Errorf("celEquals(%q) = %s: %v", v, celEquals("user", v), err)
+		}
+	}
+}
+
+// TestLiveMissesNothing: what is committed between the page's search and its
+// live stream is told by the stream, also where the store was empty before.
+func TestLiveMissesNothing(t *testing.T) {
+	events := sampleEvents(t)
+	for _, have := range []int{0, 50} {
+		ts := newTestServer(t, events[:have])
+		_, text := fetch(t, "GET", ts.URL+"/page/results?filter=stage+!%3D+%22%22", "")
+		m := regexp.MustCompile(`data-last="(\d+)"`).FindStringSubmatch(text)
+		if m == nil || m[1] != strconv.Itoa(have) {
+			t.Fatalf("the table of %d events says %q", have, m)
+		}
+		next := events[100]
+		next.ID = 0
+		ts.source.Append(next) // now, and the stream opens after
+		resp, err := http.Get(ts.URL + "/page/follow?filter=stage+!%3D+%22%22&after=" + m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var id string
+		for scan := bufio.NewScanner(resp.Body); id == "" && scan.Scan(); {
+			id, _ = strings.CutPrefix(scan.Text(), "id: ")
+			if id == scan.Text() {
+				id = ""
+			}
+		}
+		if id != strconv.Itoa(have+1) {
+			t.Errorf("after %d the stream begins with event %q", have, id)
 		}
 	}
 }

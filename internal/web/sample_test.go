@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ktrail/ktrail/audit"
@@ -90,6 +91,7 @@ type testServer struct {
 	source   *sqlSource
 	engine   *query.Engine
 	client   *Client
+	mu       sync.Mutex // of status
 	status   Status
 	registry *prometheus.Registry
 	inner    *server
@@ -101,7 +103,11 @@ func newTestServer(t testing.TB, events []audit.Event, change ...func(*Options))
 	ts.engine = query.NewEngine(ts.source)
 	o := Options{
 		Questions: ts.engine,
-		Status:    func() Status { return ts.status },
+		Status: func() Status {
+			ts.mu.Lock()
+			defer ts.mu.Unlock()
+			return ts.status
+		},
 		Import: func(_ context.Context, name, cluster string, r io.Reader) (ImportSummary, error) {
 			n, err := io.Copy(io.Discard, r)
 			if name == "bad" {
@@ -159,7 +165,7 @@ func sampleStatus(events int64) Status {
 			Offset: 7701187, LastEvent: sampleTime("2026-11-22T19:50:03.120000Z"), Events: events, State: "following",
 		}},
 		Store: StoreState{
-			State: "ok", Events: events, Segments: 3, Bytes: 612_000, FreeBytes: 210 << 30,
+			State: "ok", Events: events, LastID: events, Segments: 3, Bytes: 612_000, FreeBytes: 210 << 30,
 			First: sampleTime("2026-11-22T19:44:31.014243Z"), Last: sampleTime("2026-11-22T19:50:03.120000Z"),
 		},
 	}

@@ -50,6 +50,7 @@ type StoreState struct {
 	FreeBytes   int64      `json:"free_bytes"`
 	First       audit.Time `json:"first,omitzero"`
 	Last        audit.Time `json:"last,omitzero"`
+	LastID      int64      `json:"last_id"`          // of the newest event, 0 if there is none yet
 	Quarantined int64      `json:"quarantined"`      // lines that could not be decoded
 	Damage      []string   `json:"damage,omitempty"` // damaged segments and records, with file and offset
 }

@@ -1,5 +1,6 @@
-// New events as they come. The server sends rows; the browser connects again by
-// itself and says which event was the last, so none is missed.
+// New events as they come. The server sends rows, from the event on that was the
+// newest when the table was asked for; the browser connects again by itself and
+// says which event was the last, so none is missed.
 
 import { byId, fragment } from "./dom.js";
 
@@ -20,8 +21,9 @@ export function stop() {
  * Streams if the URL says so.
  * @param {URLSearchParams} p
  * @param {string | null} cel null if the filter is wrong
+ * @param {string} last the ID of the newest event that the table may have
  */
-export function set(p, cel) {
+export function set(p, cel, last) {
   const on = p.has("live");
   button.setAttribute("aria-pressed", String(on));
   if (!on || cel === null) {
@@ -31,6 +33,7 @@ export function set(p, cel) {
   }
   const ask = new URLSearchParams(p);
   for (const name of ["live", "event", "cursor"]) ask.delete(name);
+  if (last) ask.set("after", last);
   if (stream && stream.readyState !== EventSource.CLOSED && asked === String(ask)) return;
   stop();
   asked = String(ask);

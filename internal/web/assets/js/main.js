@@ -42,7 +42,7 @@ async function show(again) {
     if (drawn !== p) return;
     chart.update(p, results.cel());
   }
-  live.set(p, results.cel());
+  live.set(p, results.cel(), results.last());
 }
 
 /** @param {string} id "" closes */
@@ -83,9 +83,11 @@ for (const a of document.querySelectorAll(".presets a")) {
 }
 byId("live").addEventListener("click", () => {
   const p = current();
-  if (p.has("live")) p.delete("live");
-  else p.set("live", "1");
-  go(p, { replace: true });
+  const on = !p.has("live");
+  if (on) p.set("live", "1");
+  else p.delete("live");
+  // What came since the table was asked for comes as one answer, not row by row.
+  go(p, { replace: true, again: on });
 });
 chart.onZoom((from, to) => {
   const p = fromForm();
@@ -112,5 +114,5 @@ offerValues();
 watchStatus();
 document.documentElement.classList.add("js");
 chart.update(drawn, results.cel());
-live.set(drawn, results.cel());
+live.set(drawn, results.cel(), results.last());
 results.mark(drawn.get("event"));

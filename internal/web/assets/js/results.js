@@ -19,6 +19,11 @@ export function cel() {
   return !data || data.hasAttribute("data-error") ? null : data.getAttribute("data-cel");
 }
 
+/** The ID of the newest event when what is shown was asked. */
+export function last() {
+  return region.querySelector(".results-data")?.getAttribute("data-last") ?? "";
+}
+
 /**
  * Asks and shows the answer. A newer call ends an older one, and its query.
  * @param {URLSearchParams} p
