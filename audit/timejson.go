@@ -5,8 +5,15 @@ import (
 	"strconv"
 )
 
-// MarshalJSON writes t as [Time.String] does.
-func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `"`), nil }
+// MarshalJSON writes t as [Time.String] does, and as a number of microseconds
+// since 1970 if RFC 3339 has no form for its year: in 9999-12-31T23:59:59-12:00
+// the offset leads beyond it.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if year := t.Std().Year(); t != 0 && (year < 0 || year > 9999) {
+		return strconv.AppendInt(nil, int64(t), 10), nil
+	}
+	return []byte(`"` + t.String() + `"`), nil
+}
 
 // UnmarshalJSON reads what MarshalJSON writes, any other RFC 3339 time, or a
 // number of microseconds since 1970.
