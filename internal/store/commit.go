@@ -297,6 +297,12 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 			rec.Cursors[r.c.Source] = r.c.Cursor
 		}
 		for _, q := range r.c.Quarantined {
+			if err := s.loadHeld(); err != nil {
+				return err
+			}
+			if s.held.has(&q) {
+				continue
+			}
 			if q.Source == "" {
 				q.Source = r.c.Source
 			}
@@ -317,7 +323,7 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 		r.res.Duplicates = len(r.c.Events) - r.res.Added
 	}
 	if len(entries) == 0 && len(rec.Cursors)+len(lines)+len(rec.Gaps) == 0 {
-		s.metrics.added(batch)
+		s.metrics.added(batch, rec.Quarantined)
 		return nil // nothing but duplicates
 	}
 	s.mu.Lock()
@@ -336,6 +342,7 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 	if err := s.install(parts, rec, lines); err != nil {
 		return err
 	}
+	s.held.add(lines)
 	if large(len(events), bytes) {
 		s.mu.Lock()
 		s.lastLarge = time.Now()
@@ -352,7 +359,7 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 		}
 		at += int(p.Rows)
 	}
-	s.metrics.added(batch)
+	s.metrics.added(batch, rec.Quarantined)
 	if len(events) > 0 {
 		s.tell(committed{First: id, Last: id + int64(len(events)) - 1, Events: events})
 	}

@@ -132,7 +132,7 @@ func sourceLabel(source string) string {
 }
 
 // added counts a commit.
-func (m *metrics) added(batch []*request) {
+func (m *metrics) added(batch []*request, quarantined map[string]int64) {
 	for _, r := range batch {
 		source := sourceLabel(r.c.Source)
 		m.bytes.Add(float64(r.bytes))
@@ -142,8 +142,8 @@ func (m *metrics) added(batch []*request) {
 		if n := r.res.Duplicates; n > 0 {
 			m.duplicates.WithLabelValues(source).Add(float64(n))
 		}
-		if n := len(r.c.Quarantined); n > 0 {
-			m.quarantined.WithLabelValues(source).Add(float64(n))
-		}
+	}
+	for source, n := range quarantined {
+		m.quarantined.WithLabelValues(sourceLabel(source)).Add(float64(n))
 	}
 }

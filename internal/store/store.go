@@ -69,6 +69,7 @@ type Store struct {
 	queue   queue
 	writer  *segmentWriter // of commits
 	dedup   *dedup
+	held    held
 	metrics *metrics
 	tmp     atomic.Int64 // numbers temporary files
 
@@ -114,6 +115,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.release()
 		return nil, err
 	}
+	s.held.seed, s.held.before = s.dedup.seed, s.nextSeq
 	ctx, s.stop = context.WithCancel(ctx)
 	if o.ReadOnly {
 		s.background.Go(func() { s.watch(ctx) })

@@ -1,0 +1,57 @@
+package store
+
+import (
+	"testing"
+
+	"github.com/ktrail/ktrail/internal/durable"
+)
+
+// A file that is imported again adds nothing to quarantine, in the same process
+// or a later one; the same garbage at another place does.
+func TestQuarantineOnce(t *testing.T) {
+	fsys := durable.NewMemFS()
+	at := func(source string, offset int64, line string) Commit {
+		return Commit{Source: source, Quarantined: []Quarantined{{File: source, Offset: offset, Reason: "no JSON", Line: []byte(line)}}}
+	}
+	open := func() *Store {
+		s, err := Open(t.Context(), Options{Dir: "/data", FS: fsys, Logger: quiet(), NoBackground: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	add := func(s *Store, c Commit) {
+		t.Helper()
+		if _, err := s.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func(s *Store) (n int64) {
+		for _, v := range s.State().Quarantined {
+			n += v
+		}
+		return n
+	}
+	s := open()
+	add(s, at("import:audit.log", 10, "garbage"))
+	add(s, at("import:audit.log.gz", 10, "garbage"))
+	if n := count(s); n != 1 {
+		t.Errorf("%d lines in quarantine after the same one came twice, want 1", n)
+	}
+	add(s, at("import:audit.log", 20, "garbage"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	defer s.Close()
+	for _, offset := range []int64{10, 20} {
+		add(s, at("import:copy.log", offset, "garbage"))
+	}
+	if n := count(s); n != 2 {
+		t.Errorf("%d lines in quarantine after a restart, want the 2 from before", n)
+	}
+	add(s, at("import:copy.log", 20, "other garbage"))
+	if n := count(s); n != 3 {
+		t.Errorf("%d lines in quarantine after a new one, want 3", n)
+	}
+}
