@@ -288,3 +288,30 @@ func TestLineHashesCannotBeForeseen(t *testing.T) {
 		t.Error("a store does not know its own hashes")
 	}
 }
+
+// TestTimesOfAnyYear stores events whose times are in years that RFC 3339 has no
+// form for: an offset takes them beyond 9999 or before 0.
+func TestTimesOfAnyYear(t *testing.T) {
+	fsys := durable.NewMemFS()
+	s := mustOpen(t, fsys)
+	var batch audit.Batch
+	for _, at := range []string{"9999-12-31T23:59:59-12:00", "0000-01-01T00:00:00+12:00", "2026-11-22T10:00:00Z"} {
+		line := `{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"a","stage":"Panic","stageTimestamp":"` + at + `"}`
+		if err := batch.Add([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range batch.Events {
+		mustAppend(t, s, Commit{Source: "a", Events: batch.Events[i : i+1]})
+	}
+	want := rawLines(batch.Events)
+	sameLines(t, "committed", lines(t, s), want)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, fsys)
+	if d := s.State().Damage; len(d) > 0 {
+		t.Errorf("damage: %v", d)
+	}
+	sameLines(t, "opened again", lines(t, s), want)
+}
