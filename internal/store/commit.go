@@ -38,6 +38,7 @@ var errLowDisk = errors.New("too little space is left on the disk; free some, or
 // request is an Append that waits.
 type request struct {
 	c     *Commit
+	gone  func() error // not nil: its caller has given up
 	bytes int64
 	taken bool // by the committer: the events are in use
 	res   Result
@@ -66,7 +67,7 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 	if len(c.Events) == 0 && c.Cursor == nil && len(c.Quarantined) == 0 && len(c.Gaps) == 0 {
 		return Result{}, nil
 	}
-	r := &request{c: &c, done: make(chan struct{})}
+	r := &request{c: &c, gone: ctx.Err, done: make(chan struct{})}
 	for i := range c.Events {
 		r.bytes += int64(len(c.Events[i].Raw))
 	}
@@ -139,13 +140,21 @@ func (q *queue) take() []*request {
 	return batch
 }
 
-// putBack returns requests to the head of the queue, where they may be cancelled.
+// putBack returns requests to the head of the queue, where they may be
+// cancelled. Those whose caller gave up meanwhile are refused.
 func (q *queue) putBack(batch []*request) {
 	q.mu.Lock()
+	kept := make([]*request, 0, len(batch)+len(q.waiting))
 	for _, r := range batch {
+		if err := r.gone(); err != nil {
+			r.res, r.err = Result{}, fmt.Errorf("append: %w", err)
+			close(r.done)
+			continue
+		}
 		r.taken = false
+		kept = append(kept, r)
 	}
-	q.waiting = append(slices.Clone(batch), q.waiting...)
+	q.waiting = append(kept, q.waiting...)
 	q.mu.Unlock()
 	q.signal()
 }
@@ -165,6 +174,9 @@ func (s *Store) commits(ctx context.Context) {
 			if n == 0 {
 				break
 			}
+			if ctx.Err() != nil {
+				return // endCommits commits what is there, and takes no more
+			}
 			if wait := s.opts.CommitEvery - time.Since(last); wait > 0 && !large(events, bytes) && !last.IsZero() {
 				t := time.NewTimer(wait)
 				select {
@@ -177,7 +189,7 @@ func (s *Store) commits(ctx context.Context) {
 					return
 				}
 			}
-			if !s.commitNext(ctx) {
+			if !s.commitNext(context.WithoutCancel(ctx)) { // one that has begun is finished
 				if !pause(ctx, lowDiskEvery) {
 					return
 				}
@@ -501,6 +513,8 @@ func (s *Store) install(parts []*draft, rec *record, lines []Quarantined) (err e
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, p := range parts {
+			// A reader beside us may have seen the record: its IDs are not given to other events.
+			s.nextID = max(s.nextID, p.MaxID+1)
 			if p.Rel != "" {
 				s.obsolete[p.Rel] = &segment{Rel: p.Rel, Path: p.Path, obsolete: true}
 			}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,4 +315,62 @@ func TestTimesOfAnyYear(t *testing.T) {
 		t.Errorf("damage: %v", d)
 	}
 	sameLines(t, "opened again", lines(t, s), want)
+}
+
+// TestAppendIsGivenUpDuringACommit cancels an Append while a commit has its
+// events, which then meets a full disk: it returns though there is no space.
+func TestAppendIsGivenUpDuringACommit(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	fsys := &durable.FaultFS{FS: durable.NewMemFS()}
+	armed := false
+	fsys.Decide = func(_ int, op, name string) durable.Fault {
+		if armed && op == "sync" && strings.HasSuffix(name, tmpSuffix) {
+			cancel()
+			return durable.Fault{Err: syscall.ENOSPC}
+		}
+		return durable.Fault{}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s, err := openMem(t, fsys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		armed = true
+		began := time.Now()
+		if _, err := s.Append(ctx, step(t, 0)); !errors.Is(err, context.Canceled) {
+			t.Errorf("append: %v", err)
+		}
+		if d := time.Since(began); d > time.Minute {
+			t.Errorf("append returned after %v", d)
+		}
+		if st := s.State(); st.State != StateLowDisk || st.Events > 0 {
+			t.Errorf("state %+v", st)
+		}
+	})
+}
+
+// TestIDsAreNotGivenTwice fails a commit after its record is written, where a
+// reader beside the store finds it.
+func TestIDsAreNotGivenTwice(t *testing.T) {
+	mem := durable.NewMemFS()
+	armed := false
+	fsys := &durable.FaultFS{FS: mem, Decide: func(_ int, op, name string) durable.Fault {
+		if armed && op == "sync" && name == "/data/"+manifestName {
+			armed = false
+			return durable.Fault{Err: syscall.EIO, Done: true}
+		}
+		return durable.Fault{}
+	}}
+	s := mustOpen(t, fsys)
+	armed = true
+	if _, err := s.Append(t.Context(), step(t, 0)); err == nil {
+		t.Fatal("the commit did not fail")
+	}
+	seen := mustOpen(t, mem, readOnly).State().LastID
+	mustAppend(t, s, step(t, 1))
+	g := s.byTime(func(*segment) bool { return true })
+	if seen != 7 || len(g) != 1 || g[0].MinID <= seen {
+		t.Errorf("a reader saw IDs up to %d, other events have %d to %d", seen, g[0].MinID, g[0].MaxID)
+	}
 }
