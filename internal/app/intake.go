@@ -131,7 +131,7 @@ func (in *Intake) ImportStream(ctx context.Context, name, cluster string, r io.R
 }
 
 func summaryOf(s collect.Summary) web.ImportSummary {
-	return web.ImportSummary{Files: s.Files, Bytes: s.Bytes, Events: s.Events, Duplicates: s.Duplicates, Quarantined: s.Quarantined}
+	return web.ImportSummary{Files: s.Files, Bytes: s.Bytes, Events: s.Events, Duplicates: s.Duplicates, Quarantined: s.Quarantined, OldVersion: s.OldVersion}
 }
 
 func badFiles(list []collect.FileError) error {

@@ -221,6 +221,7 @@ func (c *cmdline) importToServer(ctx context.Context, o *importOptions, inputs [
 			sum.Events += one.Events
 			sum.Duplicates += one.Duplicates
 			sum.Quarantined += one.Quarantined
+			sum.OldVersion += one.OldVersion
 			p.events.Store(sum.Events + sum.Duplicates)
 			errs = append(errs, err)
 			return nil
@@ -262,6 +263,9 @@ func (c *cmdline) summarize(sum web.ImportSummary, spent time.Duration) {
 		if sum.Events == 0 {
 			text += ", nothing added"
 		}
+	}
+	if sum.OldVersion > 0 {
+		text += fmt.Sprintf("; %s of an old version (audit.k8s.io/v1beta1 or v1alpha1), with fewer fields", plural(sum.OldVersion, "event"))
 	}
 	if sum.Quarantined > 0 {
 		text += fmt.Sprintf("; %s could not be decoded and went to quarantine", plural(sum.Quarantined, "line"))

@@ -54,6 +54,9 @@ type Summary struct {
 	Events      int64 // added
 	Duplicates  int64 // were stored already
 	Quarantined int64
+	// OldVersion counts events of audit.k8s.io/v1beta1 or v1alpha1, duplicates too:
+	// what v1 has and they have not is empty.
+	OldVersion int64
 	// Errors are those of single files; what came before in them is imported.
 	Errors []FileError
 	// Skipped are files of directories whose names are not those of logs.
@@ -386,12 +389,19 @@ func (j *job) commit(ctx context.Context, b *batch) error {
 	if err != nil {
 		return appendError{err}
 	}
+	var old int64
+	for i := range b.events.Events {
+		if b.events.Events[i].Version != "v1" {
+			old++
+		}
+	}
 	im := j.im
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.sum.Events += int64(r.Added)
 	im.sum.Duplicates += int64(r.Duplicates)
 	im.sum.Quarantined += int64(len(b.bad))
+	im.sum.OldVersion += old
 	im.tell()
 	return nil
 }

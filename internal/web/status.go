@@ -66,4 +66,5 @@ type ImportSummary struct {
 	Events      int64 `json:"events"` // added
 	Duplicates  int64 `json:"duplicates"`
 	Quarantined int64 `json:"quarantined"`
+	OldVersion  int64 `json:"old_version"` // of audit.k8s.io/v1beta1 or v1alpha1
 }
