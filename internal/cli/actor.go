@@ -62,6 +62,9 @@ func (c *cmdline) actor(cmd *cobra.Command, o *actorOptions, user string) error 
 				return err
 			}
 		}
+		if len(a.ImpersonatedBy) > 0 && o.format == formatTable {
+			c.hint("what others did as this user is not counted above: %s search --as USER shows it", c.name)
+		}
 		c.showFilter(&o.scope, &o.output, a.Filter)
 		if err := c.warn(a.Warnings); err != nil {
 			return err
