@@ -394,3 +394,32 @@ func TestHeartbeats(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamsAreFew: clients that do not read cannot hold memory without end.
+func TestStreamsAreFew(t *testing.T) {
+	ts := newTestServer(t, sampleEvents(t)[:50])
+	var open []*http.Response
+	for range maxStreams {
+		resp, err := http.Get(ts.URL + "/api/v1/events/follow")
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		defer resp.Body.Close()
+		open = append(open, resp)
+	}
+	for _, path := range []string{"/api/v1/events/follow", "/page/follow", "/api/v1/events"} {
+		resp, body := fetch(t, "GET", ts.URL+path, "", "Accept", typeLines)
+		if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "streams are open") {
+			t.Errorf("%s, one too many: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	if resp, body := fetch(t, "GET", ts.URL+"/api/v1/events", ""); resp.StatusCode != http.StatusOK {
+		t.Errorf("a question beside them: %d %s", resp.StatusCode, body)
+	}
+	open[0].Body.Close()
+	ts.inner.streams <- struct{}{} // waits until its place is free
+	<-ts.inner.streams
+	if resp, body := fetch(t, "GET", ts.URL+"/api/v1/events", "", "Accept", typeLines); resp.StatusCode != http.StatusOK {
+		t.Errorf("with a place free: %d %s", resp.StatusCode, body)
+	}
+}

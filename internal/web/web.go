@@ -71,6 +71,8 @@ type server struct {
 	pages  *template.Template
 	assets *assets
 	meters *meters
+	// streams has a token for each stream that is open.
+	streams chan struct{}
 }
 
 // New returns the handler of the API, the page, the metrics and the probes.
@@ -92,7 +94,7 @@ func newServer(o Options) (*server, error) {
 			return nil, err
 		}
 	}
-	s := &server{Options: o, mux: http.NewServeMux()}
+	s := &server{Options: o, mux: http.NewServeMux(), streams: make(chan struct{}, maxStreams)}
 	var err error
 	if s.assets, err = newAssets(); err != nil {
 		return nil, err
