@@ -62,7 +62,10 @@ func (p *progress) finish() {
 // bar is one line of at most width columns. A total of 0 is unknown.
 func bar(done, total, events int64, spent time.Duration, width int) string {
 	rate := float64(done) / max(spent.Seconds(), 1e-9)
-	tail := fmt.Sprintf(" %s/s  %s", size(int64(rate)), plural(events, "event"))
+	tail := fmt.Sprintf(" %s/s", size(int64(rate)))
+	if events > 0 { // a server tells at the end of a file
+		tail += "  " + plural(events, "event")
+	}
 	if total <= 0 {
 		return cut(size(done)+" "+tail, width)
 	}

@@ -15,7 +15,7 @@ func TestBar(t *testing.T) {
 		{500, 1000, 12, 2 * time.Second, 80, "███████████████░░░░░░░░░░░░░░░  50%  250 B/s  12 events  2s left"},
 		{50_000_000, 0, 1, 10 * time.Second, 80, "50.0 MB  5.0 MB/s  1 event"},
 		{1_000_000_000, 1_000_000_000, 2_345_678, 100 * time.Second, 40, "100%  10.0 MB/s  2,345,678 events  0s l…"},
-		{0, 1000, 0, time.Second, 80, "░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░   0%  0 B/s  0 events"},
+		{0, 1000, 0, time.Second, 80, "░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░   0%  0 B/s"},
 	} {
 		if got := bar(tt.done, tt.total, tt.events, tt.spent, tt.width); got != tt.want {
 			t.Errorf("bar(%d of %d) = %q, want %q", tt.done, tt.total, got, tt.want)
