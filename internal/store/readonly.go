@@ -32,34 +32,52 @@ func (s *Store) refresh() error {
 	}
 	s.tailing.Lock()
 	defer s.tailing.Unlock()
-	name := s.path(manifestName)
-	r, err := s.fs.Open(name)
+	info, err := s.openTail()
 	if err != nil {
 		return fmt.Errorf("read manifest: %w", err)
 	}
-	defer func() { _ = r.Close() }()
-	info, err := s.fs.Stat(name)
-	if err != nil {
-		return fmt.Errorf("read manifest: %w", err)
-	}
-	same := s.tail.info != nil && os.SameFile(s.tail.info, info) && r.Size() >= s.tail.whole
-	if same && r.Size() == s.tail.whole {
+	data := make([]byte, max(0, info.Size()-s.tail.whole))
+	if len(data) == 0 && s.tail.whole > 0 {
 		return nil
 	}
-	from := int64(0)
-	if same {
-		from = s.tail.whole
-	}
-	data := make([]byte, r.Size()-from)
-	n, err := r.ReadAt(data, from)
+	n, err := s.tail.file.ReadAt(data, s.tail.whole)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read manifest: %w", err)
 	}
-	return s.readOn(info, data[:n], from)
+	return s.readOn(data[:n], s.tail.whole)
+}
+
+// openTail has the present MANIFEST open in s.tail. It stays open, so that a new
+// one cannot have its inode number and be taken for the same.
+func (s *Store) openTail() (fs.FileInfo, error) {
+	name := s.path(manifestName)
+	for {
+		info, err := s.fs.Stat(name)
+		if err != nil {
+			return nil, err
+		}
+		if s.tail.info != nil && os.SameFile(s.tail.info, info) && info.Size() >= s.tail.whole {
+			return info, nil
+		}
+		f, err := s.fs.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		// It may have been replaced before it was opened. (A file in memory is never the same.)
+		again, err := s.fs.Stat(name)
+		if err != nil || os.SameFile(info, again) || !os.SameFile(again, again) {
+			if s.tail.file != nil {
+				_ = s.tail.file.Close()
+			}
+			s.tail.file, s.tail.info, s.tail.whole = f, again, 0
+			return again, err
+		}
+		_ = f.Close()
+	}
 }
 
 // readOn applies data, the MANIFEST's content from the offset from on.
-func (s *Store) readOn(info fs.FileInfo, data []byte, from int64) error {
+func (s *Store) readOn(data []byte, from int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.contents
@@ -100,7 +118,7 @@ func (s *Store) readOn(info fs.FileInfo, data []byte, from int64) error {
 		s.damage = append(s.damage, d)
 		delete(s.live, seq)
 	}
-	s.tail.info, s.tail.whole = info, from+whole
+	s.tail.whole = from + whole
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -224,5 +225,61 @@ func TestRetainByAge(t *testing.T) {
 	sameLines(t, "retained", lines(t, s), rawLines(makeEvents(t, 2, 3)))
 	if n := len(filesBelow(fsys, "/data/segments")); n != 1 {
 		t.Errorf("%d files are left", n)
+	}
+}
+
+// swapFS runs swap once, when the MANIFEST has just been opened.
+type swapFS struct {
+	durable.FS
+	swap func()
+}
+
+func (f *swapFS) Open(name string) (durable.Reader, error) {
+	r, err := f.FS.Open(name)
+	if swap := f.swap; swap != nil && strings.HasSuffix(name, manifestName) {
+		f.swap = nil
+		swap()
+	}
+	return r, err
+}
+
+// TestReadOnlyThroughRewrites rewrites the MANIFEST again and again, in the
+// middle of a reader's look at it too.
+func TestReadOnlyThroughRewrites(t *testing.T) {
+	dir := t.TempDir()
+	inDir := func(o *Options) { o.Dir = dir }
+	w := mustOpen(t, durable.OS{}, inDir)
+	rewrite := func() {
+		w.writing.Lock()
+		defer w.writing.Unlock()
+		if err := w.rewriteManifest(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustAppend(t, w, step(t, 0))
+	fsys := &swapFS{FS: durable.OS{}}
+	r, err := Open(t.Context(), Options{Dir: dir, ReadOnly: true, Logger: quiet(), FS: fsys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i := 1; i < 20; i++ {
+		fsys.swap = func() {
+			rewrite()
+			mustAppend(t, w, step(t, i))
+			rewrite() // often gets the inode of the file that the reader knew
+			rewrite()
+		}
+		rewrite()
+		if err := r.refresh(); err != nil {
+			t.Fatal(err)
+		}
+		if fsys.swap != nil {
+			t.Fatal("the reader did not open the new MANIFEST")
+		}
+		sameLines(t, "after a rewrite", lines(t, r), workLines(t, i+1))
+		if d := r.State().Damage; len(d) > 0 {
+			t.Fatalf("damage: %v", d)
+		}
 	}
 }

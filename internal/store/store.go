@@ -80,6 +80,7 @@ type Store struct {
 	// tail is how far a read-only store has read the MANIFEST.
 	tailing sync.Mutex
 	tail    struct {
+		file  durable.Reader
 		info  fs.FileInfo
 		whole int64
 	}
@@ -171,6 +172,12 @@ func (s *Store) release() error {
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
+	}
+	s.tailing.Lock()
+	defer s.tailing.Unlock()
+	if s.tail.file != nil {
+		errs = append(errs, s.tail.file.Close())
+		s.tail.file, s.tail.info = nil, nil
 	}
 	return errors.Join(errs...)
 }
