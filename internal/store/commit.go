@@ -190,7 +190,7 @@ func (s *Store) commits(ctx context.Context) {
 				}
 			}
 			if !s.commitNext(context.WithoutCancel(ctx)) { // one that has begun is finished
-				if !pause(ctx, lowDiskEvery) {
+				if !pause(ctx, s.opts.lowDiskEvery) {
 					return
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/durable"
@@ -17,7 +18,7 @@ import (
 // errPower is what every operation gets after the power was cut.
 var errPower = errors.New("the power is off")
 
-const workSteps = 8
+const workSteps = 6
 
 // step is the workload's batch number i: some events, a cursor, sometimes a
 // line that cannot be decoded and a gap.
@@ -53,12 +54,12 @@ func work(t testing.TB, fsys durable.FS) (acked int, err error) {
 			return acked, err
 		}
 		acked = i + 1
-		if i%4 == 3 {
+		if i%3 == 2 {
 			if err := s.Compact(t.Context()); err != nil {
 				return acked, err
 			}
 		}
-		if i == 6 { // as if the MANIFEST had grown large
+		if i == 4 { // as if the MANIFEST had grown large
 			s.writing.Lock()
 			err := s.rewriteManifest()
 			s.writing.Unlock()
@@ -93,6 +94,7 @@ func countOps(t *testing.T) int {
 // TestCrashAtEveryOperation cuts the power after each operation in turn. What
 // comes up has every acknowledged event once, and what was under way whole or not at all.
 func TestCrashAtEveryOperation(t *testing.T) {
+	t.Parallel()
 	for k := range countOps(t) {
 		k++
 		for seed := range uint64(2) {
@@ -170,53 +172,64 @@ func checkAfter(t *testing.T, what string, fsys *durable.MemFS, acked int) {
 // been done, once and for a full disk. A step that failed is tried again in the
 // same process; nothing may be lost or stored twice, then and after opening again.
 func TestEveryWriteFails(t *testing.T) {
+	for _, fault := range []durable.Fault{
+		{Err: syscall.EIO}, {Err: syscall.EIO, Done: true}, {Err: syscall.ENOSPC}, {Err: syscall.ENOSPC, Done: true},
+	} {
+		t.Run(fmt.Sprintf("%v, done %v", fault.Err, fault.Done), func(t *testing.T) {
+			t.Parallel()
+			everyWriteFails(t, fault)
+		})
+	}
+}
+
+func everyWriteFails(t *testing.T, fault durable.Fault) {
 	for k := range countOps(t) {
 		k++
-		for _, fault := range []durable.Fault{
-			{Err: syscall.EIO}, {Err: syscall.EIO, Done: true}, {Err: syscall.EACCES}, {Err: syscall.EACCES, Done: true},
-		} {
-			what := fmt.Sprintf("operation %d fails (%v, done %v)", k, fault.Err, fault.Done)
-			mem := durable.NewMemFS()
-			f := &durable.FaultFS{FS: mem, Decide: func(n int, op, name string) durable.Fault {
-				if n == k {
-					what += " " + op + " " + name
-					return fault
-				}
-				return durable.Fault{}
-			}}
-			s, err := openMem(t, f)
-			for try := 0; err != nil && try < 2; try++ {
-				s, err = openMem(t, f)
+		what := fmt.Sprintf("operation %d fails", k)
+		mem := durable.NewMemFS()
+		f := &durable.FaultFS{FS: mem, Decide: func(n int, op, name string) durable.Fault {
+			if n == k {
+				what += " " + op + " " + name
+				return fault
 			}
-			if err != nil {
-				t.Fatalf("%s: open: %v", what, err)
-			}
-			for i := range workSteps {
-				_, err := s.Append(t.Context(), step(t, i))
-				if err != nil {
-					if st := s.State(); st.State != StateFailed || st.Reason == "" {
-						t.Fatalf("%s: state %+v after %v", what, st, err)
-					}
-					if _, err = s.Append(t.Context(), step(t, i)); err != nil {
-						t.Fatalf("%s: second try of step %d: %v", what, i, err)
-					}
-				}
-				if st := s.State(); st.State != StateOK {
-					t.Fatalf("%s: state %+v after a commit", what, st)
-				}
-				if i%4 == 3 {
-					if err := s.Compact(t.Context()); err != nil {
-						if err = s.Compact(t.Context()); err != nil {
-							t.Fatalf("%s: second try of compaction: %v", what, err)
-						}
-					}
-				}
-			}
-			sameLines(t, what, lines(t, s), workLines(t, workSteps))
-			// The power may go at once: all was acknowledged.
-			checkAfter(t, what, mem.Crash(nil), workSteps)
-			_ = s.Close()
-			checkAfter(t, what, mem.Crash(nil), workSteps)
+			return durable.Fault{}
+		}}
+		quick := func(o *Options) { o.lowDiskEvery = time.Microsecond }
+		s, err := openMem(t, f, quick)
+		for try := 0; err != nil && try < 2; try++ {
+			s, err = openMem(t, f, quick)
 		}
+		if err != nil {
+			t.Fatalf("%s: open: %v", what, err)
+		}
+		for i := range workSteps {
+			_, err := s.Append(t.Context(), step(t, i))
+			if err != nil {
+				if fault.Err == syscall.ENOSPC {
+					t.Fatalf("%s: an Append did not wait for space: %v", what, err)
+				}
+				if st := s.State(); st.State != StateFailed || st.Reason == "" {
+					t.Fatalf("%s: state %+v after %v", what, st, err)
+				}
+				if _, err = s.Append(t.Context(), step(t, i)); err != nil {
+					t.Fatalf("%s: second try of step %d: %v", what, i, err)
+				}
+			}
+			if st := s.State(); st.State != StateOK {
+				t.Fatalf("%s: state %+v after a commit", what, st)
+			}
+			if i%3 == 2 {
+				if err := s.Compact(t.Context()); err != nil {
+					if err = s.Compact(t.Context()); err != nil {
+						t.Fatalf("%s: second try of compaction: %v", what, err)
+					}
+				}
+			}
+		}
+		sameLines(t, what, lines(t, s), workLines(t, workSteps))
+		// The power may go at once: all was acknowledged.
+		checkAfter(t, what, mem.Crash(nil), workSteps)
+		_ = s.Close()
+		checkAfter(t, what, mem.Crash(nil), workSteps)
 	}
 }

@@ -22,6 +22,7 @@ import (
 // TestFlippedByteInManifest flips bytes all over the MANIFEST. Each is found and
 // named; what other records hold stays.
 func TestFlippedByteInManifest(t *testing.T) {
+	t.Parallel()
 	fsys := durable.NewMemFS()
 	s := mustOpen(t, fsys)
 	for i := range 5 {
@@ -140,6 +141,7 @@ func TestFlippedEndOfManifest(t *testing.T) {
 
 // TestFlippedByteInSegment flips bytes all over a segment on a real disk.
 func TestFlippedByteInSegment(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	open := func(change ...func(*Options)) *Store {
 		return mustOpen(t, durable.OS{}, append(change, func(o *Options) { o.Dir = dir })...)

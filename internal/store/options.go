@@ -46,6 +46,8 @@ type Options struct {
 	// FS is the seam for writing; nil is the real file system. Queries read the
 	// real one whatever this is.
 	FS durable.FS
+
+	lowDiskEvery time.Duration // 0 means the constant; for tests
 }
 
 func (o *Options) validate() error {
@@ -61,6 +63,9 @@ func (o *Options) validate() error {
 	}
 	if o.CommitEvery == 0 {
 		o.CommitEvery = 200 * time.Millisecond
+	}
+	if o.lowDiskEvery == 0 {
+		o.lowDiskEvery = lowDiskEvery
 	}
 	if o.DedupMemory == 0 {
 		o.DedupMemory = 64 << 20

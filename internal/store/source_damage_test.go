@@ -14,6 +14,7 @@ import (
 // column of every event. The answer is complete, or it lacks the segment and
 // says so; a wrong value never comes.
 func TestFlippedBytes(t *testing.T) {
+	t.Parallel()
 	events := sampleEvents(t)[:1500]
 	rng := rand.New(rand.NewPCG(7, 7))
 	var set, complete int
