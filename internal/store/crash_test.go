@@ -205,7 +205,7 @@ func everyWriteFails(t *testing.T, fault durable.Fault) {
 		for i := range workSteps {
 			_, err := s.Append(t.Context(), step(t, i))
 			if err != nil {
-				if fault.Err == syscall.ENOSPC {
+				if errors.Is(fault.Err, syscall.ENOSPC) {
 					t.Fatalf("%s: an Append did not wait for space: %v", what, err)
 				}
 				if st := s.State(); st.State != StateFailed || st.Reason == "" {

@@ -361,3 +361,30 @@ func TestFilesNobodyKnows(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOlderManifestIsRestored puts a MANIFEST back from a backup. The segments
+// that came after it are kept.
+func TestOlderManifestIsRestored(t *testing.T) {
+	fsys := durable.NewMemFS()
+	s := mustOpen(t, fsys)
+	mustAppend(t, s, step(t, 0))
+	old, err := durable.ReadFile(fsys, "/data/"+manifestName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const later = mostUnfinished + 1
+	for i := range later {
+		mustAppend(t, s, Commit{Source: "a", Events: makeEvents(t, 100+i, 101+i)})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.WriteFile(fsys, "/data/"+manifestName, old); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, fsys)
+	if n := len(filesBelow(fsys, "/data/quarantine")); n != later {
+		t.Errorf("%d of %d segments are kept", n, later)
+	}
+	sameLines(t, "restored", lines(t, s), workLines(t, 1))
+}

@@ -174,6 +174,9 @@ func (s *Store) walk() ([]found, error) {
 	return list, down(segmentsDir)
 }
 
+// mostUnfinished is more files than one commit or merge leaves behind.
+const mostUnfinished = 16
+
 // tidy holds the files against the MANIFEST. Only if every record could be read
 // is a file with a new number that of an unfinished commit, which is removed.
 // What is not known otherwise moves to quarantine/.
@@ -185,6 +188,15 @@ func (s *Store) tidy() (changed bool, err error) {
 	live := make(map[string]*segment, len(s.live))
 	for _, g := range s.live {
 		live[g.Rel] = g
+	}
+	unfinished := 0
+	for _, f := range files {
+		if seqOf(f.rel) >= s.nextSeq {
+			unfinished++
+		}
+	}
+	if unfinished > mostUnfinished { // an older MANIFEST was restored: those may be acknowledged
+		s.untrusted = true
 	}
 	seen := map[string]bool{}
 	for _, f := range files {

@@ -190,8 +190,8 @@ func (s *Store) deleteObsoleteLocked() {
 	defer func() { _ = readers.Close() }()
 	s.mu.Lock()
 	var files []*segment
-	for _, g := range s.obsolete {
-		if g.refs == 0 {
+	for _, rel := range sortedKeys(s.obsolete) {
+		if g := s.obsolete[rel]; g.refs == 0 {
 			files = append(files, g)
 		}
 	}

@@ -113,7 +113,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.metrics, err = newMetrics(s, o.Registerer)
 	}
 	if err != nil {
-		s.release()
+		_ = s.release()
 		return nil, err
 	}
 	s.held.seed, s.held.before = s.dedup.seed, s.nextSeq
