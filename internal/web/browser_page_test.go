@@ -170,6 +170,18 @@ func TestPageInChromium(t *testing.T) {
 		b.is(`!location.search.includes("live=")`)
 	})
 
+	t.Run("values are offered, the state is kept fresh", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/")
+		b.is(`(document.querySelector("[name=verb]").focus(), document.querySelector("#values-verb option[value=delete]"))`)
+		eval[bool](b, `(document.activeElement.blur(), true)`)
+		ts.mu.Lock()
+		ts.status.Store.Events = 424242
+		ts.mu.Unlock()
+		eval[bool](b, `document.dispatchEvent(new Event("visibilitychange"))`)
+		b.is(`document.querySelector("#status .pill-text").textContent === "424,242 events"`)
+	})
+
 	t.Run("help and states", func(t *testing.T) {
 		b.t = t
 		b.keys("?")
