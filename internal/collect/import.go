@@ -308,9 +308,19 @@ func (im *importer) tell() {
 	}
 }
 
+// noLog is how many lines are taken for a torn beginning before an input without
+// any event is taken for something else than an audit log.
+const noLog = 1000
+
+var (
+	errNoLog  = fmt.Errorf("none of its first %d lines is an audit event: is it an audit log?", noLog)
+	errNoLine = errors.New("no line of it is an audit event; they are in quarantine")
+)
+
 // split reads all events. A FileError is one of the input.
 func (j *job) split(ctx context.Context, name string, content io.Reader) (offset int64, err error) {
 	var failed error // of reserve, inside Decode
+	events, bad := 0, 0
 	s := logfile.NewSplitter(content, logfile.SplitOptions{
 		Name: name, MaxLine: j.im.opt.MaxLine,
 		Grow: func(n int) error { return j.grow(ctx, n) }, Shrink: func() { j.shrink(ctx) },
@@ -318,7 +328,11 @@ func (j *job) split(ctx context.Context, name string, content io.Reader) (offset
 			if failed = j.reserve(ctx, len(b)); failed != nil {
 				return failed
 			}
-			return j.add(b)
+			err := j.add(b)
+			if err == nil {
+				events++
+			}
+			return err
 		},
 	})
 	defer s.Close()
@@ -332,6 +346,12 @@ func (j *job) split(ctx context.Context, name string, content io.Reader) (offset
 				return s.Offset(), err
 			}
 			j.quarantine(rec.File, rec.Offset, rec.Line, rec.Reason)
+			if bad++; bad == noLog && events == 0 {
+				err = errNoLog
+			}
+		}
+		if errors.Is(err, io.EOF) && bad > 0 && events == 0 {
+			err = errNoLine
 		}
 		if err == nil && j.full() {
 			err = j.hand(ctx, false)
