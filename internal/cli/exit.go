@@ -130,44 +130,8 @@ func flagError(cmd *cobra.Command, err error) error {
 // else where to look.
 func unknown(kind, got string, have []string, otherwise string) error {
 	msg := fmt.Sprintf("unknown %s %q", kind, got)
-	if near := nearest(got, have); near != "" {
+	if near := query.Nearest(got, have); near != "" {
 		return usagef("%s: did you mean %s?", msg, near)
 	}
 	return usagef("%s: %s", msg, otherwise)
-}
-
-// nearest is the one of have that is fewest edits from got, "" if none is near.
-func nearest(got string, have []string) string {
-	best, least := "", len([]rune(got))/3+2
-	for _, h := range have {
-		if d := edits(got, h); d < least {
-			best, least = h, d
-		}
-	}
-	return best
-}
-
-// edits is the optimal string alignment distance: insertions, deletions,
-// replacements and swaps of neighbours.
-func edits(a, b string) int {
-	x, y := []rune(a), []rune(b)
-	before, last, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(x); i++ {
-		row[0] = i
-		for j := 1; j <= len(y); j++ {
-			cost := 1
-			if x[i-1] == y[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last, row = last, row, before
-	}
-	return last[len(y)]
 }

@@ -46,17 +46,6 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	commands := []string{"search", "top", "history", "actor", "sql", "serve", "import", "version"}
-	for in, want := range map[string]string{
-		"serach": "search", "historie": "history", "tpo": "top", "servr": "serve", "imprt": "import", "frobnicate": "",
-	} {
-		if got := nearest(in, commands); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestWrap(t *testing.T) {
 	for _, tt := range []struct {
 		in        string

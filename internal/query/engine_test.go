@@ -162,7 +162,7 @@ func TestFollow(t *testing.T) {
 		src := querytest.New(events[:10]...)
 		g := query.NewEngine(src)
 		ctx, cancel := context.WithCancel(t.Context())
-		var fromNow, fromThird []int64
+		var fromNow, fromThird, fromFirst []int64
 		collect := func(q query.SearchQuestion, ids *[]int64) {
 			err := g.Follow(ctx, q, func(e *audit.Event) error {
 				if q.NoRaw != (e.Raw == "") {
@@ -178,6 +178,7 @@ func TestFollow(t *testing.T) {
 		all := query.Scope{Filter: `stage != ""`}
 		go collect(query.SearchQuestion{Scope: all, NoRaw: true}, &fromNow)
 		go collect(query.SearchQuestion{Scope: all, AfterID: 3}, &fromThird)
+		go collect(query.SearchQuestion{Scope: all, AfterID: query.FollowAll}, &fromFirst)
 		synctest.Wait()
 		src.Append(events[10:12]...)
 		synctest.Wait()
@@ -191,11 +192,11 @@ func TestFollow(t *testing.T) {
 			}
 			return ids
 		}
-		if !slices.Equal(fromNow, want(11, 40)) || !slices.Equal(fromThird, want(4, 40)) {
-			t.Errorf("got %v and %v", fromNow, fromThird)
+		if !slices.Equal(fromNow, want(11, 40)) || !slices.Equal(fromThird, want(4, 40)) || !slices.Equal(fromFirst, want(1, 40)) {
+			t.Errorf("got %v, %v and %v", fromNow, fromThird, fromFirst)
 		}
 	})
-	usage(t, engine().Follow(t.Context(), query.SearchQuestion{AfterID: -1}, nil), "negative")
+	usage(t, engine().Follow(t.Context(), query.SearchQuestion{AfterID: -2}, nil), "negative")
 }
 
 func TestHistogram(t *testing.T) {

@@ -162,7 +162,7 @@ func typeError(text string, tree *ast.AST, errs []*cel.Error) *FilterError {
 		if node != nil && node.Kind() == ast.CallKind {
 			e.Message = fmt.Sprintf("no function %s", quoteShort(name))
 			if e.Suggest = alsoFunctions[strings.ToLower(name)]; e.Suggest == "" {
-				e.Suggest = nearest(name, functions)
+				e.Suggest = Nearest(name, functions)
 			}
 			if before := wordBefore(text, e.Line, e.Column); strings.HasSuffix(before, name) {
 				e.Column -= len(name) // from the parenthesis to the name

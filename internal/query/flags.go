@@ -141,7 +141,7 @@ func notCEL(pair string) ([]string, error) {
 		return []string{negate(yes)}, nil
 	}
 	err := usagef("--not %s names no flag", quoteShort(pair))
-	if err.Suggest = nearest(strings.ToLower(name), FlagNames()); err.Suggest != "" {
+	if err.Suggest = Nearest(strings.ToLower(name), FlagNames()); err.Suggest != "" {
 		err.Message += "; did you mean " + err.Suggest + "?"
 	} else {
 		err.Message += "; the flags are " + strings.Join(FlagNames(), ", ")
@@ -345,7 +345,7 @@ func onWord(column string, words ...string) func(value) (term, error) {
 			}
 		}
 		err := usagef("%s %s is none of %s", column, quoteShort(v.text()), strings.Join(words, ", "))
-		err.Suggest = nearest(v.text(), words)
+		err.Suggest = Nearest(v.text(), words)
 		return term{}, err
 	}
 }

@@ -68,7 +68,7 @@ func parseType(s string) Resource {
 		return r
 	}
 	if !dotted {
-		r.Suggest = nearest(strings.ToLower(name), resourceWords())
+		r.Suggest = Nearest(strings.ToLower(name), resourceWords())
 		if k := lookupResource(r.Suggest); k != nil {
 			r.Suggest = k.plural
 		}

@@ -19,7 +19,7 @@ func suggestColumn(name string) string {
 	if s, ok := alsoKnown[lower]; ok {
 		return s
 	}
-	return nearest(lower, ColumnNames())
+	return Nearest(lower, ColumnNames())
 }
 
 // alsoKnown are words that people use for a column.
@@ -31,9 +31,9 @@ var alsoKnown = map[string]string{
 	"latency": "latency_us", "duration": "latency_us", "url": "uri", "path": "uri", "host": "source",
 }
 
-// nearest is the candidate with the least edits from name, if that is near
+// Nearest is the candidate with the least edits from name, if that is near
 // enough to be a slip; "" otherwise.
-func nearest(name string, candidates []string) string {
+func Nearest(name string, candidates []string) string {
 	best, most := "", len(name)/3+1
 	for _, c := range candidates {
 		if d := distance(name, c, most); d <= most && (best == "" || d < most) {
