@@ -293,7 +293,7 @@ func newErrorView(err error, we wireError, q pageQuery) *errorView {
 	switch {
 	case errors.As(err, &fe):
 		v.InFilter, v.Title, v.Message, v.Caret = true, "The filter is not right", fe.Message, fe.Caret()
-		if fixed := fixFilter(fe); fixed != "" && fe.Text == q.Filter {
+		if fixed := fe.Fixed(); fixed != "" && fe.Text == q.Filter {
 			q.Filter = fixed
 			v.FixURL = q.URL()
 		}
@@ -309,28 +309,6 @@ func newErrorView(err error, we wireError, q pageQuery) *errorView {
 		v.Title = "Something went wrong"
 	}
 	return v
-}
-
-// fixFilter puts the suggestion in place of the word at the error's column.
-func fixFilter(fe *query.FilterError) string {
-	lines := strings.Split(fe.Text, "\n")
-	if fe.Suggest == "" || fe.Line < 1 || fe.Line > len(lines) {
-		return ""
-	}
-	line := []rune(lines[fe.Line-1])
-	from := fe.Column - 1
-	if from < 0 || from >= len(line) {
-		return ""
-	}
-	to := from
-	for to < len(line) && (line[to] == '_' || line[to] >= '0' && line[to] <= '9' || line[to]|0x20 >= 'a' && line[to]|0x20 <= 'z') {
-		to++
-	}
-	if to == from {
-		return ""
-	}
-	lines[fe.Line-1] = string(line[:from]) + fe.Suggest + string(line[to:])
-	return strings.Join(lines, "\n")
 }
 
 // getFollowRows is the live stream of the page: each event as a row of the table.
