@@ -312,7 +312,7 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 			if err := s.loadHeld(); err != nil {
 				return err
 			}
-			if s.held.has(&q) {
+			if r.c.Cursor == nil && s.held.has(&q) {
 				continue
 			}
 			if q.Source == "" {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -20,7 +19,9 @@ const heldLines = 1 << 20
 
 // held knows the lines in quarantine, so that importing a file again, under
 // another name or compressed, adds nothing there either. It is the place in the
-// uncompressed file and the bytes that count: garbage may well repeat itself.
+// uncompressed file and the bytes that count: garbage may well repeat itself. A
+// source with a cursor hands nothing over twice, so its lines are always kept:
+// holes at the same place of two files of one log are two losses.
 // Only the committer uses it.
 type held struct {
 	seed   uint64
@@ -29,7 +30,7 @@ type held struct {
 }
 
 func (h *held) hash(offset int64, line []byte) xxh3.Uint128 {
-	return xxh3.Hash128Seed(binary.BigEndian.AppendUint64(bytes.Clone(line), uint64(offset)), h.seed)
+	return xxh3.Hash128Seed(line, h.seed^uint64(offset))
 }
 
 // has tells whether the line is in quarantine.
@@ -44,13 +45,13 @@ func (h *held) add(lines []Quarantined) {
 	}
 }
 
-// load reads what commits before start-up left in quarantine. What failed
+// loadHeld reads what commits before start-up left in quarantine. What failed
 // commits left is not looked at: it is no place to keep a line.
 func (s *Store) loadHeld() error {
 	if s.held.seen != nil {
 		return nil
 	}
-	s.held.seen = newHashSet(16)
+	known := held{seed: s.held.seed, before: s.held.before, seen: newHashSet(16)}
 	entries, err := s.fs.ReadDir(s.path(quarantineDir))
 	if err != nil {
 		return fmt.Errorf("list quarantine: %w", err)
@@ -72,9 +73,10 @@ func (s *Store) loadHeld() error {
 		for line := range bytes.Lines(text) {
 			var q Quarantined
 			if json.Unmarshal(line, &q) == nil { // a damaged line is not known; it may be kept again
-				s.held.add([]Quarantined{q})
+				known.add([]Quarantined{q})
 			}
 		}
 	}
+	s.held = known // only now: what could not be read is tried again
 	return nil
 }

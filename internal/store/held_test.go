@@ -54,4 +54,13 @@ func TestQuarantineOnce(t *testing.T) {
 	if n := count(s); n != 3 {
 		t.Errorf("%d lines in quarantine after a new one, want 3", n)
 	}
+	// A followed log whose files have the same hole at the same place.
+	for range 2 {
+		hole := at("/var/log/audit.log", 0, "\x00\x00")
+		hole.Cursor = []byte(`{}`)
+		add(s, hole)
+	}
+	if n := count(s); n != 5 {
+		t.Errorf("%d lines in quarantine after two holes of a followed log, want 5", n)
+	}
 }

@@ -25,7 +25,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]float64{
-		"events_added_total": 7, "events_duplicate_total": 7, "lines_quarantined_total": 1, "events": 7,
+		"events_added_total": 7, "events_duplicate_total": 7, "lines_quarantined_total": 2, "events": 7,
 		"segments": 1, "gaps": 2, "accepting": 1, "commit_seconds": 2, "damaged": 0,
 	} {
 		if v, ok := got["ktrail_store_"+name]; !ok || v != want {
