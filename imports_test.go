@@ -37,7 +37,7 @@ var house = map[string]room{
 		why:  "the benchmark asks as users do: through the built program and the store's questions",
 	},
 	"internal/cli": {
-		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "audit/logfile", "audit"},
+		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "internal/advise", "internal/node", "internal/node/config", "internal/node/host", "internal/nearest", "audit/logfile", "audit/policy", "audit/policy/lint", "audit/policy/simulate", "audit/policy/coverage", "audit/flags", "audit/finding", "audit"},
 		libs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sync", "golang.org/x/sys", "sigs.k8s.io/yaml"},
 		why:  "commands parse, ask and print; parts are wired together in internal/app",
 	},
@@ -56,8 +56,21 @@ var house = map[string]room{
 		libs: []string{"github.com/duckdb", "github.com/parquet-go/parquet-go", "github.com/klauspost/compress", "github.com/zeebo/xxh3", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/sync"},
 		why:  "the store must be replaceable: it is known by query.Source and an appender alone",
 	},
+	"internal/node/config": {
+		uses: []string{"audit/flags", "internal/nearest"},
+		libs: []string{"go.yaml.in/yaml/v3"},
+		why:  "a patch is a pure function of bytes: no host, no I/O",
+	},
+	"internal/node/host": {
+		uses: []string{"internal/durable"},
+		libs: []string{"golang.org/x/crypto", "github.com/pkg/sftp", "golang.org/x/sys"},
+		why:  "a machine is reached the same way whatever is done on it",
+	},
+	"internal/nearest": {
+		why: "one idea of what a mistyped word meant, for every package",
+	},
 	"internal/query": {
-		uses: []string{"audit"},
+		uses: []string{"audit", "internal/nearest"},
 		libs: []string{"cel.dev/cel-go", "google.golang.org/genproto", "google.golang.org/protobuf", "golang.org/x/sync"},
 		why:  "questions are the same whichever store answers them",
 	},
@@ -87,6 +100,18 @@ var house = map[string]room{
 	"audit/pipeline": {
 		uses: []string{"audit"},
 		why:  "audit/... is a public library: no store, no query, no web",
+	},
+	"audit/policy": {
+		uses: []string{"audit"},
+		libs: []string{"go.yaml.in/yaml/v3", "sigs.k8s.io/yaml"},
+		why:  "audit/... is a public library: no store, no query, no web",
+	},
+	"audit/flags": {
+		uses: []string{"audit/finding", "internal/nearest"},
+		why:  "flags are judged by their values; whoever finds them reads the files",
+	},
+	"audit/finding": {
+		why: "what a check says is the same whatever was checked",
 	},
 	"audit": {
 		noIO: true,

@@ -90,10 +90,12 @@ func (c *cmdline) root(arg0 string) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "ask", Title: "Ask:"},
 		&cobra.Group{ID: "keep", Title: "Collect and keep:"},
+		&cobra.Group{ID: "policy", Title: "Decide what is recorded:"},
 	)
 	root.AddCommand(
 		c.searchCommand(), c.topCommand(), c.historyCommand(), c.actorCommand(), c.sqlCommand(),
 		c.serveCommand(), c.importCommand(),
+		c.policyCommand(),
 		c.versionCommand(),
 	)
 	return root

@@ -11,13 +11,14 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ktrail/ktrail/internal/app"
+	"github.com/ktrail/ktrail/internal/nearest"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
 // The exit statuses. Scripts depend on them.
 const (
 	exitOK          = 0
-	exitNothing     = 1   // nothing found, where that was the question
+	exitNothing     = 1   // nothing found, where that was the question; or a check that found errors
 	exitUsage       = 2   // the command line, or a filter in it, is wrong
 	exitUnavailable = 3   // no server, no store, no space, a failed read or write
 	exitDamaged     = 4   // answered, but stored data is damaged
@@ -41,6 +42,12 @@ type nothingError struct{ msg string }
 
 func (e *nothingError) Error() string { return e.msg }
 
+// findingsError is a check that found what must be mended. The findings have
+// been printed already.
+type findingsError struct{}
+
+func (e *findingsError) Error() string { return "the check found errors" }
+
 // damagedError is an answer that may lack events because stored data is damaged.
 // The warnings have been printed already.
 type damagedError struct{}
@@ -62,6 +69,7 @@ var exits = []struct {
 	{exitOK, true, func(err error) bool { return err == nil }},
 	{exitSignal + int(syscall.SIGPIPE), true, func(err error) bool { return errors.Is(err, syscall.EPIPE) }},
 	{exitNothing, false, is[*nothingError]},
+	{exitNothing, true, is[*findingsError]},
 	{exitDamaged, true, is[*damagedError]},
 	{exitDamaged, false, app.IsDamage},
 	{exitUsage, false, is[*usageError]},
@@ -130,7 +138,7 @@ func flagError(cmd *cobra.Command, err error) error {
 // else where to look.
 func unknown(kind, got string, have []string, otherwise string) error {
 	msg := fmt.Sprintf("unknown %s %q", kind, got)
-	if near := query.Nearest(got, have); near != "" {
+	if near := nearest.Name(got, have); near != "" {
 		return usagef("%s: did you mean %s?", msg, near)
 	}
 	return usagef("%s: %s", msg, otherwise)

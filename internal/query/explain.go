@@ -8,6 +8,8 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
+
+	"github.com/ktrail/ktrail/internal/nearest"
 )
 
 func newFilterError(text string, tree *ast.AST, id int64, message string) *FilterError {
@@ -162,7 +164,7 @@ func typeError(text string, tree *ast.AST, errs []*cel.Error) *FilterError {
 		if node != nil && node.Kind() == ast.CallKind {
 			e.Message = fmt.Sprintf("no function %s", quoteShort(name))
 			if e.Suggest = alsoFunctions[strings.ToLower(name)]; e.Suggest == "" {
-				e.Suggest = Nearest(name, functions)
+				e.Suggest = nearest.Name(name, functions)
 			}
 			if before := wordBefore(text, e.Line, e.Column); strings.HasSuffix(before, name) {
 				e.Column -= len(name) // from the parenthesis to the name

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ktrail/ktrail/internal/nearest"
 )
 
 // Flags are the controls of the CLI and the page. Each value may be a list
@@ -141,7 +143,7 @@ func notCEL(pair string) ([]string, error) {
 		return []string{negate(yes)}, nil
 	}
 	err := usagef("--not %s names no flag", quoteShort(pair))
-	if err.Suggest = Nearest(strings.ToLower(name), FlagNames()); err.Suggest != "" {
+	if err.Suggest = nearest.Name(strings.ToLower(name), FlagNames()); err.Suggest != "" {
 		err.Message += "; did you mean " + err.Suggest + "?"
 	} else {
 		err.Message += "; the flags are " + strings.Join(FlagNames(), ", ")
@@ -345,7 +347,7 @@ func onWord(column string, words ...string) func(value) (term, error) {
 			}
 		}
 		err := usagef("%s %s is none of %s", column, quoteShort(v.text()), strings.Join(words, ", "))
-		err.Suggest = Nearest(v.text(), words)
+		err.Suggest = nearest.Name(v.text(), words)
 		return term{}, err
 	}
 }

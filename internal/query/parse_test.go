@@ -217,14 +217,3 @@ func TestLookupColumn(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestNearest(t *testing.T) {
-	commands := []string{"search", "top", "history", "actor", "sql", "serve", "import", "version"}
-	for in, want := range map[string]string{
-		"serach": "search", "historie": "history", "tpo": "top", "servr": "serve", "imprt": "import", "frobnicate": "",
-	} {
-		if got := query.Nearest(in, commands); got != want {
-			t.Errorf("Nearest(%q) = %q, want %q", in, got, want)
-		}
-	}
-}

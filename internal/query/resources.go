@@ -3,6 +3,8 @@ package query
 import (
 	"slices"
 	"strings"
+
+	"github.com/ktrail/ktrail/internal/nearest"
 )
 
 // Resource is what a resource argument means.
@@ -68,7 +70,7 @@ func parseType(s string) Resource {
 		return r
 	}
 	if !dotted {
-		r.Suggest = Nearest(strings.ToLower(name), resourceWords())
+		r.Suggest = nearest.Name(strings.ToLower(name), resourceWords())
 		if k := lookupResource(r.Suggest); k != nil {
 			r.Suggest = k.plural
 		}
