@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -44,7 +43,7 @@ func OpenIntake(ctx context.Context, o StoreOptions, logger *slog.Logger) (*Inta
 		RetainAge: o.RetainAge, RetainBytes: o.RetainBytes, MinFree: o.MinFree,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", o.Dir, err)
+		return nil, err
 	}
 	in := &Intake{store: s, logger: logger}
 	if err := in.build(ctx, o.Dir); err != nil {

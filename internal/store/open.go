@@ -19,23 +19,23 @@ import (
 func (s *Store) openWriter() error {
 	for _, d := range []string{s.dir, s.path(segmentsDir), s.path(quarantineDir)} {
 		if err := s.fs.MkdirAll(d); err != nil {
-			return fmt.Errorf("open store: %w", err)
+			return err
 		}
 	}
 	lock, err := s.fs.Lock(s.path(lockName), true)
 	if errors.Is(err, durable.ErrLocked) {
-		return fmt.Errorf("open store %s: %w", s.dir, ErrLocked)
+		return ErrLocked
 	}
 	if err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return err
 	}
 	s.lock = lock
 	f, err := s.fs.Append(s.path(readersName)) // readers cannot make it
 	if err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return err
 	}
 	if err := f.Close(); err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return err
 	}
 	clean, err := s.loadManifest()
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Store) openWriter() error {
 	// The MANIFEST that was read may have been put there by a process that stopped
 	// before its name was durable.
 	if err := s.fs.SyncDir(s.dir); err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return err
 	}
 	if s.manifest == nil {
 		if s.manifest, err = s.fs.Append(s.path(manifestName)); err != nil {

@@ -17,9 +17,9 @@ const watchEvery = 200 * time.Millisecond
 
 func (s *Store) openReadOnly() error {
 	if _, err := s.fs.Stat(s.path(manifestName)); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("open %s: %w; import a log into it, or give the right directory with --data", s.dir, ErrNotFound)
+		return fmt.Errorf("%w; import a log into it, or give the right directory with --data", ErrNotFound)
 	} else if err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return err
 	}
 	return s.refresh()
 }

@@ -21,7 +21,7 @@ var _ query.Source = (*Store)(nil)
 func (s *Store) startEngine() error {
 	dir, err := filepath.Abs(filepath.Join(s.dir, "segments"))
 	if err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return err
 	}
 	s.sql = make(chan struct{}, sqlQueries)
 	s.eng, err = openEngine(engineOptions{Dirs: []string{dir}, MemoryLimit: s.opts.MemoryLimit, Threads: s.opts.Threads})

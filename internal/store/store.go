@@ -114,7 +114,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	if err != nil {
 		_ = s.release()
-		return nil, err
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	s.held.seed, s.held.before = s.dedup.seed, s.nextSeq
 	ctx, s.stop = context.WithCancel(ctx)

@@ -16,6 +16,9 @@ func CheckLoopback(addr string) error {
 	if err != nil {
 		return fmt.Errorf("listen on %q: not host:port; write 127.0.0.1:7433", addr)
 	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("listen on %q: no such port: write one from 0 to 65535", addr)
+	}
 	refuse := func(why string) error {
 		return fmt.Errorf("listen on %q: %s: whoever reaches the port can read every event, and this version has neither TLS nor login; "+
 			"use 127.0.0.1:%s and reach it through an SSH tunnel", addr, why, port)
