@@ -66,6 +66,10 @@ var house = map[string]room{
 		libs: []string{"golang.org/x/crypto", "github.com/pkg/sftp", "golang.org/x/sys"},
 		why:  "a machine is reached the same way whatever is done on it",
 	},
+	"internal/node/host/hosttest": {
+		uses: []string{"internal/node/host"},
+		why:  "a machine for tests knows what a host promises, not what is done on it",
+	},
 	"internal/nearest": {
 		why: "one idea of what a mistyped word meant, for every package",
 	},

@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"net"
 	"time"
@@ -17,7 +18,7 @@ type Host interface {
 	Name() string
 	// ReadFile returns a file's content, [MaxFile] bytes at most: a longer one is an error.
 	ReadFile(ctx context.Context, path string) ([]byte, error)
-	// ReadTail returns at most n bytes from offset on, and the file's size. It is
+	// ReadAt returns at most n bytes from offset on, and the file's size. It is
 	// how a growing log is read.
 	ReadAt(ctx context.Context, path string, offset int64, n int) (data []byte, size int64, err error)
 	// WriteFile replaces path's content atomically and durably: it writes a file
@@ -35,9 +36,11 @@ type Host interface {
 	Remove(ctx context.Context, path string) error
 	// Rename moves a file within a file system and makes it durable.
 	Rename(ctx context.Context, from, to string) error
-	// Free is what an unprivileged writer may still write at path's file system, in bytes.
+	// Free is what an unprivileged writer may still write at path's file system, in
+	// bytes. Where path is yet to be made its nearest parent answers.
 	Free(ctx context.Context, path string) (free, total int64, err error)
-	// Run runs a program, without a shell. A status other than 0 is no error.
+	// Run runs a program, without a shell. A status other than 0 is no error; that
+	// there is no such program is one that wraps fs.ErrNotExist.
 	Run(ctx context.Context, argv []string, stdin []byte) (Result, error)
 	// Dial connects from the machine: to its own loopback, too.
 	Dial(ctx context.Context, network, address string) (net.Conn, error)
@@ -79,3 +82,12 @@ type LostError struct {
 func (e *LostError) Error() string { return "connection to " + e.Host + " lost: " + e.Err.Error() }
 
 func (e *LostError) Unwrap() error { return e.Err }
+
+// TempPrefix begins the names of temporary files. Kubelet reads no file whose
+// name begins with a dot.
+const TempPrefix = ".ktrail-"
+
+// TooLong says that a file is longer than [MaxFile].
+func TooLong(path string, size int64) error {
+	return &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%d bytes are too many, at most %d", size, MaxFile)}
+}
