@@ -107,7 +107,7 @@ var house = map[string]room{
 	},
 	"audit/policy": {
 		uses: []string{"audit"},
-		libs: []string{"go.yaml.in/yaml/v3", "sigs.k8s.io/yaml"},
+		libs: []string{"go.yaml.in/yaml/v3", "sigs.k8s.io/json", "sigs.k8s.io/yaml"},
 		why:  "audit/... is a public library: no store, no query, no web",
 	},
 	"audit/flags": {

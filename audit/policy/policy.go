@@ -16,6 +16,8 @@ type Policy struct {
 	OmitManagedFields bool
 	// Rules are tried in order; the first that matches decides.
 	Rules []Rule
+
+	doc *document // where things stand; nil for a policy that was not loaded
 }
 
 // Rule is one rule of a policy. Its fields are ANDed, the values of one field
@@ -37,36 +39,15 @@ type Rule struct {
 
 // GroupResources are resources of one API group. Group "" is the core group.
 type GroupResources struct {
-	Group         string
-	Resources     []string
-	ResourceNames []string
+	Group         string   `json:"group"`
+	Resources     []string `json:"resources"`
+	ResourceNames []string `json:"resourceNames"`
 }
-
-// Level is how much of a request is recorded, in ascending order.
-type Level uint8
-
-// The levels.
-const (
-	None Level = iota
-	Metadata
-	Request
-	RequestResponse
-)
-
-// Stages is a set of stages.
-type Stages uint8
-
-// The stages.
-const (
-	RequestReceived Stages = 1 << iota
-	ResponseStarted
-	ResponseComplete
-	Panic
-)
 
 // Attributes are what a policy looks at in a request.
 type Attributes struct {
 	User   string   // the original user, not the impersonated one
+	NoUser bool     // nobody was authenticated (a 401): no rule with users or groups matches
 	Groups []string // of the original user
 	Verb   string   // get, list, ...; the lower-case HTTP method of non-resource requests
 
@@ -86,9 +67,9 @@ type Attributes struct {
 
 // Decision is what a policy makes of a request.
 type Decision struct {
-	Level             Level
-	OmitStages        Stages // the policy's and the rule's
-	OmitManagedFields bool
+	Level             Level  `json:"level"`
+	OmitStages        Stages `json:"omitStages"` // the policy's and the rule's
+	OmitManagedFields bool   `json:"omitManagedFields"`
 	// Rule is the index of the rule that matched, -1 if none did.
-	Rule int
+	Rule int `json:"rule"`
 }
