@@ -1,9 +1,15 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ktrail/ktrail/audit/policy"
 )
 
 // policyCommand is the parent of what concerns audit policies; each of its
@@ -22,4 +28,61 @@ func (c *cmdline) policyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	return cmd
+}
+
+// policyText reads the text of a policy; "-" is standard input. A file that cannot
+// be a policy's is a usage error.
+func (c *cmdline) policyText(name string) ([]byte, error) {
+	in := c.In
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, readError(name, err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, policy.MaxSize+1))
+	if err != nil {
+		return nil, readError(name, err)
+	}
+	if len(text) > policy.MaxSize {
+		return nil, usagef("%s is larger than %d MiB: that is no policy", quote(name), policy.MaxSize>>20)
+	}
+	return text, nil
+}
+
+// loadPolicy reads and loads a policy. What the API server would refuse is a usage
+// error that names every place.
+func (c *cmdline) loadPolicy(name string) (*policy.Policy, error) {
+	text, err := c.policyText(name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := policy.Load(text)
+	var bad policy.LoadErrors
+	if !errors.As(err, &bad) {
+		return p, err
+	}
+	msg := ""
+	for i, e := range bad {
+		if i > 0 {
+			msg += "\n"
+		}
+		what := e.Msg
+		if e.Field != "" {
+			what = e.Field + ": " + what
+		}
+		msg += fmt.Sprintf("%s:%d:%d: %s", clean(name), e.Line, e.Column, clean(what))
+	}
+	return nil, &usageError{msg: msg}
+}
+
+// readError is why a file that somebody named cannot be read.
+func readError(name string, err error) error {
+	var bad *fs.PathError
+	if errors.As(err, &bad) {
+		err = bad.Err
+	}
+	return usagef("read %s: %v", clean(name), err)
 }
