@@ -6,7 +6,11 @@
 // Every function is pure: bytes in, bytes out.
 package config
 
-import "github.com/ktrail/ktrail/audit/flags"
+import (
+	"fmt"
+
+	"github.com/ktrail/ktrail/audit/flags"
+)
 
 // Mount is a directory or file of the host that the API server sees.
 type Mount struct {
@@ -37,6 +41,31 @@ type Settings struct {
 	Policy []byte
 	// PolicyLine is where it begins, from 1.
 	PolicyLine int
+	// Problems are what is wrong with the configuration beside the flags'
+	// values: mounts in the wrong place, duplicate names. Patch refuses to work
+	// on a file that has one.
+	Problems []Problem
+}
+
+// Problem is something that the API server, kubelet or kubeadm reads differently
+// from what whoever wrote it meant.
+type Problem struct {
+	Line, Column int // from 1; 0 where that means nothing
+	Text         string
+}
+
+// RefusedError says why a configuration cannot be read or patched, and what to
+// do about it. Nothing was changed.
+type RefusedError struct {
+	Line, Column int // from 1; 0 where that means nothing
+	Msg          string
+}
+
+func (e *RefusedError) Error() string {
+	if e.Line == 0 {
+		return e.Msg
+	}
+	return fmt.Sprintf("line %d: %s", e.Line, e.Msg)
 }
 
 // Kind is a kind of configuration.
@@ -45,7 +74,7 @@ type Kind string
 // The kinds. Those that a node keeps in a file can be patched, the others printed.
 const (
 	StaticPod     Kind = "static pod"  // a Pod manifest with a kube-apiserver container
-	KubeadmConfig Kind = "kubeadm"     // ClusterConfiguration v1beta1 to v1beta4, alone or among other documents
+	KubeadmConfig Kind = "kubeadm"     // ClusterConfiguration v1beta1 to v1beta4 and v1: alone, among other documents, or in the kubeadm-config ConfigMap
 	K3s           Kind = "k3s"         // config.yaml with kube-apiserver-arg
 	RKE2          Kind = "rke2"        // the same, and audit-policy-file
 	ClusterAPI    Kind = "capi"        // KubeadmControlPlane, KubeadmControlPlaneTemplate
@@ -63,8 +92,10 @@ type Change struct {
 	Set []flags.Arg
 	// Unset are the names of flags to remove.
 	Unset []string
-	// AddMounts are mounts to add where nothing covers their MountPath yet.
+	// AddMounts are mounts to add where nothing covers their MountPath yet. A
+	// mount whose name is taken by another volume gets a number behind it.
 	AddMounts []Mount
-	// RemoveMounts are the names of volumes to remove with their mounts.
+	// RemoveMounts are the names of volumes to remove with the API server's
+	// mounts of them. One that another container uses stays.
 	RemoveMounts []string
 }

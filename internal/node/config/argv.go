@@ -1,0 +1,127 @@
+package config
+
+import (
+	"path"
+	"strings"
+
+	"github.com/ktrail/ktrail/audit/flags"
+)
+
+// word is one element of a command and where it stands.
+type word struct {
+	text         string
+	line, column int
+	breaks       bool // the first of its line, where that means something
+}
+
+// spot is one flag among words: the words from first to last, of which last
+// has the value.
+type spot struct {
+	flags.Arg
+	first, last int
+}
+
+// isBinary reports whether a word runs the API server.
+func isBinary(w string) bool { return path.Base(w) == "kube-apiserver" }
+
+// switches are the audit flags that take no value of their own word.
+var switches = map[string]bool{
+	"audit-log-compress": true, "audit-log-truncate-enabled": true, "audit-log-batch-throttle-enable": true,
+	"audit-webhook-truncate-enabled": true, "audit-webhook-batch-throttle-enable": true,
+}
+
+// parseFlags finds the flags in words, from the one at begin on. An audit flag
+// without = takes the next word, whatever that is, as the API server's parser
+// does; of other flags it is not known whether they are switches, so they take
+// a word that does not look like a flag.
+func parseFlags(words []word, begin int) []spot {
+	var out []spot
+	for i := begin; i < len(words); i++ {
+		w := words[i]
+		bare := strings.TrimLeft(w.text, "-")
+		if bare == w.text || bare == "" {
+			continue
+		}
+		name, value, has := strings.Cut(bare, "=")
+		a := spot{flags.Arg{Name: normal(name), Value: value, Line: w.line, Column: w.column}, i, i}
+		if !has {
+			a.Value = "true"
+			audit := strings.HasPrefix(a.Name, "audit-")
+			if i+1 < len(words) && !switches[a.Name] && (audit || !strings.HasPrefix(words[i+1].text, "-")) {
+				i++
+				a.Value, a.last = words[i].text, i
+			}
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// normal is a flag's name as the API server knows it, which takes underscores for dashes.
+func normal(name string) string { return strings.ReplaceAll(name, "_", "-") }
+
+// args are the flags without where they stand among words.
+func args(spots []spot) []flags.Arg {
+	out := make([]flags.Arg, 0, len(spots))
+	for _, s := range spots {
+		out = append(out, s.Arg)
+	}
+	return out
+}
+
+// last is the index of the flag that counts, -1 if there is none.
+func last(names []string, name string) int {
+	for i := len(names) - 1; i >= 0; i-- {
+		if names[i] == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// place is where among names a new flag goes: with the audit flags where there
+// are some, else where sorting has it, as kubeadm sorts.
+func place(names []string, name string) int {
+	first, after := -1, -1
+	for i, n := range names {
+		if !strings.HasPrefix(n, "audit-") {
+			continue
+		}
+		if first < 0 {
+			first = i
+		}
+		if n < name {
+			after = i
+		}
+	}
+	switch {
+	case after >= 0:
+		return after + 1
+	case first >= 0:
+		return first
+	}
+	for i, n := range names {
+		if n > name {
+			return i
+		}
+	}
+	return len(names)
+}
+
+// shellScript finds the script of sh -c, which hides the flags in one word.
+func shellScript(words []word) (word, bool) {
+	for i := 0; i < len(words); i++ {
+		switch path.Base(words[i].text) {
+		case "sh", "bash", "ash", "dash", "busybox":
+		default:
+			continue
+		}
+		for j := i + 1; j+1 < len(words); j++ {
+			w := words[j].text
+			if strings.HasPrefix(w, "-") && !strings.HasPrefix(w, "--") && strings.Contains(w, "c") {
+				return words[j+1], true
+			}
+		}
+	}
+	return word{}, false
+}
