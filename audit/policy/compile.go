@@ -1,0 +1,205 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+)
+
+// clause is what a rule asks of a request, at most one set of resources included.
+// A nil list asks for nothing.
+type clause struct {
+	rule                                               int
+	verbs, users, groups, namespaces, apiGroups, names []string
+	resources                                          []string
+	paths                                              []string
+}
+
+// builder collects the clauses of one index, in the order of their rules.
+type builder struct{ clauses []clause }
+
+func newClause(rule int, r *Rule) clause {
+	return clause{rule: rule, verbs: r.Verbs, users: r.Users, groups: r.UserGroups}
+}
+
+// addPaths adds a rule that requests for no resource may match.
+func (b *builder) addPaths(rule int, r *Rule) {
+	c := newClause(rule, r)
+	c.paths = r.NonResourceURLs
+	if slices.Contains(c.paths, "*") {
+		c.paths = nil
+	}
+	b.clauses = append(b.clauses, c)
+}
+
+// addResources adds a rule that resource requests may match: a clause for each set
+// of resources. Groups that name the same resources are one set.
+func (b *builder) addResources(rule int, r *Rule) {
+	base := newClause(rule, r)
+	base.namespaces = r.Namespaces
+	if len(r.Resources) == 0 {
+		b.clauses = append(b.clauses, base)
+		return
+	}
+	first := len(b.clauses)
+	for _, gr := range r.Resources {
+		c := base
+		if gr.Group != "*" {
+			c.apiGroups = []string{gr.Group}
+		}
+		if len(gr.Resources) > 0 {
+			c.names = gr.ResourceNames
+			if !slices.Contains(gr.Resources, "*") {
+				c.resources = gr.Resources
+			}
+		}
+		same := slices.IndexFunc(b.clauses[first:], func(o clause) bool {
+			return o.apiGroups != nil && c.apiGroups != nil && slices.Equal(o.resources, c.resources) && slices.Equal(o.names, c.names)
+		})
+		if same >= 0 {
+			o := &b.clauses[first+same]
+			o.apiGroups = append(o.apiGroups, gr.Group)
+			continue
+		}
+		b.clauses = append(b.clauses, c)
+	}
+}
+
+func (b *builder) index() index {
+	x := index{words: max(1, (len(b.clauses)+63)/64), rules: make([]int32, len(b.clauses))}
+	for i, c := range b.clauses {
+		x.rules[i] = int32(c.rule)
+	}
+	x.verbs = b.table(x.words, func(c *clause) []string { return c.verbs })
+	x.users = b.table(x.words, func(c *clause) []string { return c.users })
+	x.groups = b.table(x.words, func(c *clause) []string { return c.groups })
+	x.namespaces = b.table(x.words, func(c *clause) []string { return c.namespaces })
+	x.apiGroups = b.table(x.words, func(c *clause) []string { return c.apiGroups })
+	x.names = b.table(x.words, func(c *clause) []string { return c.names })
+	b.resources(&x)
+	b.paths(&x)
+	for i := range b.clauses[:min(64, len(b.clauses))] {
+		c, bit := &b.clauses[i], uint64(1)<<i
+		for _, asks := range []struct {
+			set  *uint64
+			list []string
+		}{{&x.asksUser, c.users}, {&x.asksGroup, c.groups}, {&x.asksNamespace, c.namespaces}, {&x.asksName, c.names}} {
+			if len(asks.list) > 0 {
+				*asks.set |= bit
+				x.asks |= bit
+			}
+		}
+	}
+	return x
+}
+
+// table is the table of one field.
+func (b *builder) table(words int, field func(*clause) []string) table {
+	f := filler{words: words, wild: newSet(words), sets: map[[2]string]*set{}}
+	for i := range b.clauses {
+		values := field(&b.clauses[i])
+		if len(values) == 0 {
+			f.wild.put(i)
+		}
+		for _, v := range values {
+			f.put(i, v, "")
+		}
+	}
+	return f.table(func(key [2]string) uint64 { return hash(key[0]) })
+}
+
+// resources fills the four tables of resources. "pods/log" is matched by comparing
+// it with the request's resource and subresource joined by a slash, which is why
+// it is taken apart at every slash it has.
+func (b *builder) resources(x *index) {
+	wild := newSet(x.words)
+	one := func() *filler { return &filler{words: x.words, wild: wild, sets: map[[2]string]*set{}} }
+	bare, pairs, anySub, subs := one(), one(), one(), one()
+	for i := range b.clauses {
+		specs := b.clauses[i].resources
+		if len(specs) == 0 {
+			wild.put(i)
+		}
+		for _, spec := range specs {
+			bare.put(i, spec, "")
+			for at := range len(spec) {
+				if spec[at] == '/' && at+1 < len(spec) {
+					pairs.put(i, spec[:at], spec[at+1:])
+				}
+			}
+			if sub, ok := strings.CutPrefix(spec, "*/"); ok && sub != "" {
+				subs.put(i, sub, "")
+			}
+			if res, ok := strings.CutSuffix(spec, "/*"); ok {
+				anySub.put(i, res, "")
+				bare.put(i, res, "")
+			}
+		}
+	}
+	one0 := func(key [2]string) uint64 { return hash(key[0]) }
+	x.bare, x.anySub, x.subs = bare.table(one0), anySub.table(one0), subs.table(one0)
+	x.pairs = pairs.table(func(key [2]string) uint64 { return hashPair(key[0], key[1]) })
+}
+
+// paths fills the tables of URLs.
+func (b *builder) paths(x *index) {
+	wild := newSet(x.words)
+	exact := &filler{words: x.words, wild: wild, sets: map[[2]string]*set{}}
+	prefixes := &filler{words: x.words, wild: wild, sets: map[[2]string]*set{}}
+	for i := range b.clauses {
+		specs := b.clauses[i].paths
+		if len(specs) == 0 {
+			wild.put(i)
+		}
+		for _, spec := range specs {
+			if !strings.HasSuffix(spec, "*") {
+				exact.put(i, spec, "")
+				continue
+			}
+			prefix := strings.TrimRight(spec, "*")
+			prefixes.put(i, prefix, "")
+			if !slices.Contains(x.lengths, len(prefix)) {
+				x.lengths = append(x.lengths, len(prefix))
+			}
+		}
+	}
+	slices.Sort(x.lengths)
+	one := func(key [2]string) uint64 { return hash(key[0]) }
+	x.exact, x.prefixes = exact.table(one), prefixes.table(one)
+}
+
+// filler collects what a table will hold.
+type filler struct {
+	words int
+	wild  *set // clauses that do not ask
+	sets  map[[2]string]*set
+	keys  [][2]string // in the order of the policy, so that tables are alike from run to run
+}
+
+func (f *filler) put(clause int, key, sub string) {
+	k := [2]string{key, sub}
+	s := f.sets[k]
+	if s == nil {
+		s = newSet(f.words)
+		f.sets[k] = s
+		f.keys = append(f.keys, k)
+	}
+	s.put(clause)
+}
+
+func (f *filler) table(hashOf func([2]string) uint64) table {
+	t := table{miss: f.wild}
+	if len(f.keys) == 0 {
+		return t
+	}
+	size := 4
+	for size < 4*len(f.keys) {
+		size *= 2
+	}
+	t.slots, t.mask = make([]slot, size), uint64(size-1)
+	for _, k := range f.keys {
+		s := f.sets[k]
+		s.add(f.wild)
+		t.put(hashOf(k), k[0], k[1], s)
+	}
+	return t
+}

@@ -1,0 +1,125 @@
+package policy
+
+import "math/bits"
+
+// set is a set of clauses.
+type set struct {
+	words   []uint64
+	summary []uint64 // bit w: words[w] is not zero
+}
+
+func newSet(words int) *set {
+	return &set{words: make([]uint64, words), summary: make([]uint64, (words+63)/64)}
+}
+
+func (s *set) word0() uint64 { return s.words[0] }
+
+func (s *set) put(clause int) {
+	s.words[clause>>6] |= 1 << (clause & 63)
+	s.summary[clause>>12] |= 1 << (clause >> 6 & 63)
+}
+
+func (s *set) add(t *set) {
+	for i, w := range t.words {
+		s.words[i] |= w
+	}
+	for i, w := range t.summary {
+		s.summary[i] |= w
+	}
+}
+
+// table maps a string, or a pair of strings, to a set of clauses. It is a hash table
+// with open addressing that is filled once and never more than a quarter full. Only
+// the policy's author chooses what is in it; what clients send is looked up and
+// meets the next free slot soon, whatever it is.
+type table struct {
+	slots []slot
+	mask  uint64
+	miss  *set // of what is not in the table
+}
+
+type slot struct {
+	hash     uint64 // 0 in a free slot
+	key, sub string
+	set      *set
+}
+
+func (t *table) find(key string) *set {
+	if len(t.slots) == 0 {
+		return t.miss
+	}
+	return t.at(hash(key), key, "")
+}
+
+func (t *table) findPair(key, sub string) *set {
+	if len(t.slots) == 0 {
+		return t.miss
+	}
+	return t.at(hashPair(key, sub), key, sub)
+}
+
+func (t *table) at(h uint64, key, sub string) *set {
+	for i := h & t.mask; ; i = (i + 1) & t.mask {
+		s := &t.slots[i&uint64(len(t.slots)-1)]
+		if s.hash == h && s.key == key && s.sub == sub {
+			return s.set
+		}
+		if s.hash == 0 {
+			return t.miss
+		}
+	}
+}
+
+// put is called with a key that the table does not have.
+func (t *table) put(h uint64, key, sub string, s *set) {
+	i := h & t.mask
+	for t.slots[i].hash != 0 {
+		i = (i + 1) & t.mask
+	}
+	t.slots[i] = slot{hash: h, key: key, sub: sub, set: s}
+}
+
+func hashPair(key, sub string) uint64 { return mix(hash(key), hash(sub)) | 1<<63 }
+
+// hash is never 0. It reads at most 32 bytes of s, from its ends and its middle:
+// names in a policy that differ elsewhere only share a slot, and are still compared.
+func hash(s string) uint64 {
+	var a, b uint64
+	switch n := len(s); {
+	case n > 16:
+		mid := n/2 - 8
+		a = mix(le64(s[mid:]), le64(s[mid+8:])^k2)
+		a ^= le64(s)
+		b = le64(s[n-8:])
+	case n >= 8:
+		a, b = le64(s), le64(s[n-8:])
+	case n >= 4:
+		a, b = uint64(le32(s)), uint64(le32(s[n-4:]))
+	case n > 0:
+		a = uint64(s[0])<<16 | uint64(s[n>>1])<<8 | uint64(s[n-1])
+	}
+	return mix(a^k0, b^k1^uint64(len(s))) | 1<<63
+}
+
+// Constants with as many ones as zeros, of wyhash.
+const (
+	k0 = 0xa0761d6478bd642f
+	k1 = 0xe7037ed1a0b428db
+	k2 = 0x8ebc6af09c88c6e3
+)
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+func le64(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+func le32(s string) uint32 {
+	_ = s[3]
+	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+}
