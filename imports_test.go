@@ -37,7 +37,7 @@ var house = map[string]room{
 		why:  "the benchmark asks as users do: through the built program and the store's questions",
 	},
 	"internal/cli": {
-		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "internal/advise", "internal/node", "internal/node/config", "internal/node/host", "internal/nearest", "audit/logfile", "audit/policy", "audit/policy/lint", "audit/policy/simulate", "audit/policy/coverage", "audit/flags", "audit/finding", "audit"},
+		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "internal/advise", "internal/node", "internal/node/config", "internal/node/host", "internal/diff", "internal/nearest", "audit/logfile", "audit/policy", "audit/policy/lint", "audit/policy/simulate", "audit/policy/coverage", "audit/flags", "audit/finding", "audit"},
 		libs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sync", "golang.org/x/sys", "sigs.k8s.io/yaml"},
 		why:  "commands parse, ask and print; parts are wired together in internal/app",
 	},
@@ -69,6 +69,9 @@ var house = map[string]room{
 	"internal/node/host/hosttest": {
 		uses: []string{"internal/node/host"},
 		why:  "a machine for tests knows what a host promises, not what is done on it",
+	},
+	"internal/diff": {
+		why: "what a file will become is shown the same way wherever it is planned",
 	},
 	"internal/nearest": {
 		why: "one idea of what a mistyped word meant, for every package",
@@ -111,7 +114,7 @@ var house = map[string]room{
 		why:  "audit/... is a public library: no store, no query, no web",
 	},
 	"audit/flags": {
-		uses: []string{"audit/finding", "internal/nearest"},
+		uses: []string{"audit/finding", "audit/policy", "internal/nearest"},
 		why:  "flags are judged by their values; whoever finds them reads the files",
 	},
 	"audit/finding": {

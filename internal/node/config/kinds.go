@@ -22,8 +22,8 @@ type format struct {
 // formats are the kinds that are YAML or JSON, in the order in which Detect asks.
 func formats() []format {
 	return []format{
-		{StaticPod, isStaticPod, readStaticPod, nil},
-		{KubeadmConfig, isKubeadm, readKubeadm, nil},
+		{StaticPod, isStaticPod, readStaticPod, patchStaticPod},
+		{KubeadmConfig, isKubeadm, readKubeadm, patchKubeadm},
 	}
 }
 
