@@ -198,48 +198,68 @@ func (s *SSH) lost() error {
 	return &LostError{Host: s.name, Err: s.why}
 }
 
-// do calls fn, which talks to the machine, and turns the end of the connection
-// into a LostError. fn itself looks at ctx between its steps.
+// do calls fn, which changes something on the machine, and turns the end of the
+// connection into a LostError. fn itself looks at ctx between its steps.
 func (s *SSH) do(ctx context.Context, fn func() error) error {
+	_, err := await(ctx, s, stopGrace, func() (struct{}, error) { return struct{}{}, fn() })
+	return err
+}
+
+// await calls fn, which talks to the machine. When ctx ends it waits so long for
+// it, and then ends the connection; without grace it leaves fn to itself, which
+// is for what changes nothing.
+func await[T any](ctx context.Context, s *SSH, grace time.Duration, fn func() (T, error)) (T, error) {
+	var none T
 	if err := ctx.Err(); err != nil {
-		return err
+		return none, err
 	}
-	select {
-	case <-s.gone:
-		return s.lost()
-	default:
+	type result struct {
+		value T
+		err   error
 	}
-	done := make(chan error, 1)
-	go func() { done <- fn() }()
-	var err error
+	done := make(chan result, 1)
+	go func() {
+		v, err := fn()
+		done <- result{v, err}
+	}()
+	var r result
 	select {
-	case err = <-done:
+	case r = <-done:
 	case <-s.gone:
-		return s.lost()
+		return none, s.lost()
 	case <-ctx.Done():
-		patience := time.NewTimer(stopGrace)
+		if grace == 0 {
+			return none, ctx.Err()
+		}
+		patience := time.NewTimer(grace)
 		defer patience.Stop()
 		select {
-		case err = <-done:
+		case r = <-done:
 		case <-s.gone:
-			return s.lost()
+			return none, s.lost()
 		case <-patience.C:
-			s.drop(fmt.Errorf("no answer for %v after %w", stopGrace, context.Cause(ctx)))
-			return s.lost()
+			s.drop(fmt.Errorf("no answer for %v after %w", grace, context.Cause(ctx)))
+			return none, s.lost()
 		}
 	}
-	if err == nil {
-		return nil
+	if r.err != nil && s.ended(r.err) {
+		return none, s.lost()
+	}
+	return r.value, r.err
+}
+
+// ended tells whether err is the end of the connection, or of the server for
+// files, which is as good as that.
+func (s *SSH) ended(err error) bool {
+	for _, end := range []error{io.EOF, sftp.ErrSSHFxConnectionLost, net.ErrClosed, os.ErrClosed} {
+		if errors.Is(err, end) {
+			s.drop(err)
+		}
 	}
 	select {
 	case <-s.gone:
-		return s.lost()
+		return true
 	default:
+		return false
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
-		// The connection ends, or the server for files has, whether or not the rest goes on.
-		s.drop(err)
-		return s.lost()
-	}
-	return err
 }

@@ -84,49 +84,65 @@ func (s *SSH) needs() error {
 	return nil
 }
 
-// file does an operation on path.
-func (s *SSH) file(ctx context.Context, op, name string, fn func() error) error {
+// change does an operation that changes name.
+func (s *SSH) change(ctx context.Context, op, name string, fn func() error) error {
 	if !path.IsAbs(name) {
 		return notAbsolute(op, name)
 	}
-	err := s.do(ctx, fn)
-	var lost *LostError
-	if err == nil || errors.As(err, &lost) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
+	return named(op, name, s.do(ctx, fn))
+}
+
+// look does an operation that only looks at name.
+func look[T any](ctx context.Context, s *SSH, op, name string, fn func() (T, error)) (T, error) {
+	if !path.IsAbs(name) {
+		var none T
+		return none, notAbsolute(op, name)
 	}
+	v, err := await(ctx, s, 0, fn)
+	return v, named(op, name, err)
+}
+
+// named puts the path into an error that has none: those of SFTP are bare.
+func named(op, name string, err error) error {
+	var lost *LostError
 	var of *fs.PathError
-	if errors.As(err, &of) {
+	if err == nil || errors.As(err, &lost) || errors.As(err, &of) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
 // ReadFile implements [Host].
-func (s *SSH) ReadFile(ctx context.Context, name string) (data []byte, err error) {
-	err = s.file(ctx, "read", name, func() error {
+func (s *SSH) ReadFile(ctx context.Context, name string) ([]byte, error) {
+	return look(ctx, s, "read", name, func() ([]byte, error) {
 		f, err := s.files.Open(name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer f.Close()
-		data, err = readAll(name, f)
-		return err
+		return readAll(name, f)
 	})
-	return data, err
 }
 
 // ReadAt implements [Host].
-func (s *SSH) ReadAt(ctx context.Context, name string, offset int64, n int) (data []byte, size int64, err error) {
-	err = s.file(ctx, "read", name, func() error {
+func (s *SSH) ReadAt(ctx context.Context, name string, offset int64, n int) ([]byte, int64, error) {
+	type part struct {
+		data []byte
+		size int64
+	}
+	p, err := look(ctx, s, "read", name, func() (p part, err error) {
 		f, err := s.files.Open(name)
 		if err != nil {
-			return err
+			return p, err
 		}
 		defer f.Close()
-		data, size, err = readAt(name, f, offset, n)
-		return err
+		p.data, p.size, err = readAt(name, f, offset, n)
+		return p, err
 	})
-	return data, size, err
+	if err != nil {
+		return nil, 0, err
+	}
+	return p.data, p.size, nil
 }
 
 // WriteFile implements [Host]. A symbolic link at name stays, and what it points
@@ -141,7 +157,7 @@ func (s *SSH) WriteFile(ctx context.Context, name string, data []byte, o WriteOp
 	}
 	temp = path.Join(temp, TempPrefix+rand.Text())
 	target := name
-	err := s.file(ctx, "write", name, func() error {
+	err := s.change(ctx, "write", name, func() error {
 		if real, err := s.files.RealPath(name); err == nil {
 			target = real
 		}
@@ -219,34 +235,36 @@ func (s *SSH) sync(ctx context.Context, names ...string) error {
 }
 
 // Stat implements [Host].
-func (s *SSH) Stat(ctx context.Context, name string) (info Info, err error) {
-	err = s.file(ctx, "stat", name, func() error {
+func (s *SSH) Stat(ctx context.Context, name string) (Info, error) {
+	return look(ctx, s, "stat", name, func() (Info, error) {
 		st, err := s.files.Stat(name)
-		if err == nil {
-			info = infoOf(path.Base(name), st)
+		if err != nil {
+			return Info{}, err
 		}
-		return err
+		return infoOf(path.Base(name), st), nil
 	})
-	return info, err
 }
 
 // ReadDir implements [Host].
-func (s *SSH) ReadDir(ctx context.Context, name string) (list []Info, err error) {
-	err = s.file(ctx, "readdir", name, func() error {
+func (s *SSH) ReadDir(ctx context.Context, name string) ([]Info, error) {
+	return look(ctx, s, "readdir", name, func() ([]Info, error) {
 		entries, err := s.files.ReadDir(name)
+		if err != nil {
+			return nil, err
+		}
+		var list []Info
 		for _, st := range entries {
 			list = append(list, infoOf(st.Name(), st))
 		}
 		slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
-		return err
+		return list, nil
 	})
-	return list, err
 }
 
 // MkdirAll implements [Host].
 func (s *SSH) MkdirAll(ctx context.Context, name string, perm fs.FileMode) error {
 	var made []string
-	err := s.file(ctx, "mkdir", name, func() error { return s.mkdirAll(path.Clean(name), perm.Perm(), &made) })
+	err := s.change(ctx, "mkdir", name, func() error { return s.mkdirAll(path.Clean(name), perm.Perm(), &made) })
 	if err != nil || len(made) == 0 {
 		return err
 	}
@@ -277,7 +295,7 @@ func (s *SSH) mkdirAll(name string, perm fs.FileMode, changed *[]string) error {
 // Remove implements [Host].
 func (s *SSH) Remove(ctx context.Context, name string) error {
 	gone := false
-	err := s.file(ctx, "remove", name, func() error {
+	err := s.change(ctx, "remove", name, func() error {
 		err := s.files.Remove(name)
 		gone = errors.Is(err, fs.ErrNotExist)
 		if gone {
@@ -296,7 +314,7 @@ func (s *SSH) Rename(ctx context.Context, from, to string) error {
 	if !path.IsAbs(to) {
 		return notAbsolute("rename", to)
 	}
-	if err := s.file(ctx, "rename", from, func() error { return s.files.PosixRename(from, to) }); err != nil {
+	if err := s.change(ctx, "rename", from, func() error { return s.files.PosixRename(from, to) }); err != nil {
 		return err
 	}
 	return s.syncNames(ctx, path.Dir(to), path.Dir(from))
@@ -304,18 +322,17 @@ func (s *SSH) Rename(ctx context.Context, from, to string) error {
 
 // Free implements [Host].
 func (s *SSH) Free(ctx context.Context, name string) (free, total int64, err error) {
-	err = s.file(ctx, "statvfs", name, func() error {
+	v, err := look(ctx, s, "statvfs", name, func() (*sftp.StatVFS, error) {
 		for at := path.Clean(name); ; at = path.Dir(at) {
 			v, err := s.files.StatVFS(at)
 			if errors.Is(err, fs.ErrNotExist) && at != "/" {
 				continue
 			}
-			if err != nil {
-				return &fs.PathError{Op: "statvfs", Path: at, Err: err}
-			}
-			free, total = int64(v.Bavail*v.Frsize), int64(v.Blocks*v.Frsize)
-			return nil
+			return v, err
 		}
 	})
-	return free, total, err
+	if err != nil {
+		return 0, 0, err
+	}
+	return int64(v.Bavail * v.Frsize), int64(v.Blocks * v.Frsize), nil
 }

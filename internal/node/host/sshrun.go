@@ -166,11 +166,13 @@ func (o *output) Bytes() []byte {
 
 // Dial implements [Host]. The machine's sshd makes the connection.
 func (s *SSH) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	var conn net.Conn
-	err := s.do(ctx, func() (err error) {
-		conn, err = s.client.DialContext(ctx, network, address)
-		return err
-	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	conn, err := s.client.DialContext(ctx, network, address) // it ends with ctx, and closes what comes later
+	if err != nil && ctx.Err() == nil && s.ended(err) {
+		return nil, s.lost()
+	}
 	var refused *ssh.OpenChannelError
 	if errors.As(err, &refused) && refused.Reason == ssh.Prohibited {
 		return nil, fmt.Errorf("connect from %s to %s: its sshd forbids it; set AllowTcpForwarding to local in sshd_config", s.name, address)
