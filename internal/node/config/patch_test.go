@@ -1,0 +1,354 @@
+package config_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	"sigs.k8s.io/yaml"
+
+	"github.com/ktrail/ktrail/audit/flags"
+	"github.com/ktrail/ktrail/internal/diff"
+	"github.com/ktrail/ktrail/internal/node/config"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the goldens in testdata anew")
+
+// golden compares got with testdata/name, or writes it with -rewrite.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; run go test -rewrite and review the difference\n%s", path, diff.Unified("want", "got", string(want), got))
+	}
+}
+
+// enable is what ktrail enable changes, in short.
+func enable() config.Change {
+	return config.Change{
+		Set: []flags.Arg{
+			{Name: "audit-policy-file", Value: "/etc/kubernetes/audit/policy.yaml"},
+			{Name: "audit-log-path", Value: "/var/log/kubernetes/audit/audit.log"},
+			{Name: "audit-log-maxage", Value: "30"},
+			{Name: "audit-log-compress", Value: "true"},
+		},
+		AddMounts: []config.Mount{
+			{Name: "audit-policy", MountPath: "/etc/kubernetes/audit", ReadOnly: true, Type: "DirectoryOrCreate"},
+			{Name: "audit-log", MountPath: "/var/log/kubernetes/audit", Type: "DirectoryOrCreate"},
+		},
+	}
+}
+
+// undo is the change that takes back what change did to before.
+func undo(before, after *config.Settings, change config.Change) (back config.Change, all bool) {
+	all = true
+	for _, a := range change.Set {
+		if value(before, a.Name) == nil {
+			back.Unset = append(back.Unset, a.Name)
+		} else if *value(before, a.Name) != a.Value {
+			all = false
+		}
+	}
+	for _, m := range after.Mounts {
+		if !slices.ContainsFunc(before.Mounts, func(b config.Mount) bool { return b.Name == m.Name && b.MountPath == m.MountPath }) {
+			back.RemoveMounts = append(back.RemoveMounts, m.Name)
+		}
+	}
+	return back, all
+}
+
+func value(s *config.Settings, name string) *string {
+	for _, a := range slices.Backward(s.Args) {
+		if a.Name == name {
+			return &a.Value
+		}
+	}
+	return nil
+}
+
+// check patches data and holds all that is promised of a patch. What it returns
+// is the outcome, or the refusal.
+func check(t *testing.T, kind config.Kind, data string, change config.Change) (string, error) {
+	t.Helper()
+	out, err := config.Patch(kind, []byte(data), change)
+	if err != nil {
+		var refused *config.RefusedError
+		if !errors.As(err, &refused) || refused.Msg == "" {
+			t.Fatalf("error %v is no *RefusedError", err)
+		}
+		return "", err
+	}
+	after := string(out)
+	before, err := config.Read(kind, []byte(data))
+	if err != nil {
+		t.Fatalf("what was patched cannot be read: %v", err)
+	}
+	got, err := config.Read(kind, out)
+	if err != nil {
+		t.Fatalf("the outcome cannot be read: %v\n%s", err, after)
+	}
+	for _, a := range change.Set {
+		if v := value(got, a.Name); v == nil || *v != a.Value {
+			t.Errorf("--%s is %v, want %q", a.Name, v, a.Value)
+		}
+	}
+	for _, a := range before.Args {
+		if v := value(got, a.Name); v == nil || value(&config.Settings{Args: change.Set}, a.Name) == nil && *v != *value(before, a.Name) {
+			t.Errorf("--%s was %q and is %v", a.Name, a.Value, v)
+		}
+	}
+	back, all := undo(before, got, change)
+	if was, is := without(t, kind, data, change, back), without(t, kind, after, change, back); !reflect.DeepEqual(was, is) {
+		t.Errorf("more than audit settings changed:\n%v\n%v", was, is)
+	}
+	again, err := config.Patch(kind, out, change)
+	if err != nil || string(again) != after {
+		t.Errorf("patched twice: %v\n%s", err, diff.Unified("once", "twice", after, string(again)))
+	}
+	if !all {
+		return after, nil // a value changed, which nothing remembers
+	}
+	undone, err := config.Patch(kind, out, back)
+	if err != nil {
+		t.Errorf("undo: %v", err)
+	} else if d := diff.Unified("before", "undone", data, string(undone)); d != "" && addedVolumes(kind, data, back) {
+		t.Errorf("undone is not what was:\n%s", d)
+	}
+	return after, nil
+}
+
+// addedVolumes reports whether the volumes of the mounts that were added were
+// not there before, unmounted.
+func addedVolumes(kind config.Kind, data string, back config.Change) bool {
+	if kind != config.StaticPod {
+		return true
+	}
+	for _, name := range back.RemoveMounts {
+		for _, v := range volumes(data) {
+			if v == name {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func volumes(data string) (out []string) {
+	var pod struct {
+		Spec struct{ Volumes []struct{ Name string } }
+	}
+	if yaml.Unmarshal([]byte(data), &pod) == nil {
+		for _, v := range pod.Spec.Volumes {
+			out = append(out, v.Name)
+		}
+	}
+	return out
+}
+
+// without is what Kubernetes' own YAML parser makes of data, less what change
+// may touch: its flags and the mounts that back removes.
+func without(t *testing.T, kind config.Kind, data string, change config.Change, back config.Change) []any {
+	t.Helper()
+	var out []any
+	for _, doc := range documents(data) {
+		var v any
+		if err := yaml.Unmarshal([]byte(doc), &v); err != nil {
+			t.Fatalf("%v:\n%s", err, doc)
+		}
+		out = append(out, strip(v, change, back))
+	}
+	return out
+}
+
+// documents cuts a stream. In block scalars --- stands indented.
+func documents(data string) []string {
+	data = strings.ReplaceAll(strings.TrimPrefix(data, "\ufeff"), "\r\n", "\n")
+	return strings.Split("\n"+data, "\n---")
+}
+
+func strip(v any, change, back config.Change) any {
+	ours := func(name string) bool {
+		return slices.ContainsFunc(change.Set, func(a flags.Arg) bool {
+			return a.Name == strings.ReplaceAll(name, "_", "-")
+		})
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, x := range v {
+			if text, ok := x.(string); ok && k == "ClusterConfiguration" {
+				var inner any
+				if yaml.Unmarshal([]byte(text), &inner) == nil {
+					x = inner
+				}
+			}
+			x = strip(x, change, back)
+			if ours(k) || slices.Contains([]string{"volumes", "volumeMounts", "extraVolumes", "extraArgs", "apiServer"}, k) && (x == nil || reflect.ValueOf(x).Len() == 0) {
+				continue // made by the patch, or empty as well
+			}
+			out[k] = x
+		}
+		return out
+	case []any:
+		out := []any{}
+		for i := 0; i < len(v); i++ {
+			x := v[i]
+			if m, ok := x.(map[string]any); ok {
+				name, _ := m["name"].(string)
+				if _, arg := m["value"]; arg && ours(name) || !arg && slices.Contains(back.RemoveMounts, name) {
+					continue
+				}
+			}
+			if text, ok := x.(string); ok && strings.HasPrefix(text, "--") {
+				name, _, whole := strings.Cut(text[2:], "=")
+				if ours(name) {
+					if !whole && name != "audit-log-compress" {
+						i++
+					}
+					continue
+				}
+			}
+			out = append(out, strip(x, change, back))
+		}
+		return out
+	}
+	return v
+}
+
+// forms are the manifests of testdata/forms.txt.
+func forms(t testing.TB) []txtar.File {
+	t.Helper()
+	a, err := txtar.ParseFile("testdata/forms.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Files) < 90 {
+		t.Fatalf("only %d forms", len(a.Files))
+	}
+	return a.Files
+}
+
+// kindOf is the kind of a form: what it is detected as, or a static pod.
+func kindOf(data []byte) config.Kind {
+	if kind, err := config.Detect(data); err == nil {
+		return kind
+	}
+	return config.StaticPod
+}
+
+func TestForms(t *testing.T) {
+	var b strings.Builder
+	for _, f := range forms(t) {
+		fmt.Fprintf(&b, "-- %s --\n", f.Name)
+		t.Run(f.Name, func(t *testing.T) {
+			after, err := check(t, kindOf(f.Data), string(f.Data), enable())
+			switch d := diff.Unified("before", "after", string(f.Data), after); {
+			case err != nil:
+				fmt.Fprintf(&b, "refused: %v\n", err)
+			case d == "":
+				b.WriteString("unchanged\n")
+			default:
+				b.WriteString(d)
+			}
+		})
+	}
+	golden(t, "forms.golden", b.String())
+}
+
+// TestBytesOfForms holds that each form is patched alike, and refused alike,
+// whatever its line ends are.
+func TestBytesOfForms(t *testing.T) {
+	crlf := func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
+	for _, c := range []struct {
+		name string
+		as   func(string) string
+	}{
+		{"CRLF", crlf},
+		{"byte order mark", func(s string) string { return "\ufeff" + s }},
+		{"no last line break", func(s string) string { return strings.TrimSuffix(s, "\n") }},
+		{"all of it", func(s string) string { return "\ufeff" + strings.TrimSuffix(crlf(s), "\r\n") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, f := range forms(t) {
+				kind := kindOf(f.Data)
+				want, refused := config.Patch(kind, f.Data, enable())
+				after, err := check(t, kind, c.as(string(f.Data)), enable())
+				if (err != nil) != (refused != nil) {
+					t.Errorf("%s: %v, but %v as it was", f.Name, err, refused)
+				}
+				if err == nil && after != c.as(string(want)) {
+					t.Errorf("%s:\n%s", f.Name, diff.Unified("want", "got", c.as(string(want)), after))
+				}
+			}
+		})
+	}
+}
+
+func TestKubeadmVersions(t *testing.T) {
+	files, err := filepath.Glob("testdata/kubeadm/*.yaml")
+	if err != nil || len(files) != 14 {
+		t.Fatalf("%d manifests, want those of 1.24 to 1.37: %v", len(files), err)
+	}
+	var b strings.Builder
+	var first string
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		version := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(version, func(t *testing.T) {
+			s, err := config.Read(config.StaticPod, data)
+			if err != nil || !strings.HasPrefix(s.Version, "v"+version+".") || len(s.Args) != 27 || len(s.Mounts) != 5 || len(s.Problems) != 0 {
+				t.Errorf("read %+v, %v", s, err)
+			}
+			after, err := check(t, config.StaticPod, string(data), enable())
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := diff.Unified("before", "after", string(data), after)
+			if changed := onlyChanges(d); first == "" {
+				first = changed
+			} else if changed != first {
+				t.Errorf("the change differs from the first version's:\n%s", changed)
+			}
+			if version == "1.24" || version == "1.37" {
+				fmt.Fprintf(&b, "-- %s --\n%s", version, d)
+			}
+			// Again, with an older set of audit flags in it.
+			old := strings.Replace(after, "maxage=30", "maxage=7", 1)
+			old = strings.Replace(old, "    - --audit-log-compress=true\n", "    - --audit-webhook-mode=batch\n", 1)
+			if again, err := check(t, config.StaticPod, old, enable()); err != nil || !strings.Contains(again, "--audit-webhook-mode=batch") {
+				t.Errorf("with audit flags: %v\n%s", err, again)
+			}
+		})
+	}
+	golden(t, "kubeadm.golden", b.String())
+}
+
+func onlyChanges(d string) string {
+	var out []string
+	for _, l := range strings.Split(d, "\n") {
+		if strings.HasPrefix(l, "+") || strings.HasPrefix(l, "-") {
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "\n")
+}
