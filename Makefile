@@ -57,6 +57,6 @@ clean:
 
 E2E_BIN ?= $(HOME)/.cache/ktrail-e2e
 .PHONY: e2e
-e2e: build ## against a real etcd and kube-apiserver, built from source (minutes when nothing is cached)
+e2e: build static ## against a real API server and a real control plane, built from source (15 minutes when nothing is cached)
 	./e2e/build.sh $(E2E_BIN)
-	cd e2e && KTRAIL_E2E_BIN=$(E2E_BIN) KTRAIL_E2E_KTRAIL=$(CURDIR)/bin/ktrail go test -count=1 -timeout 15m -v ./...
+	cd e2e && KTRAIL_E2E_BIN=$(E2E_BIN) KTRAIL_E2E_KTRAIL=$(CURDIR)/bin/ktrail KTRAIL_E2E_STATIC=$(CURDIR)/bin/ktrail-static go test -count=1 -timeout 30m -v ./...
