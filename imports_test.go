@@ -56,6 +56,11 @@ var house = map[string]room{
 		libs: []string{"github.com/duckdb", "github.com/parquet-go/parquet-go", "github.com/klauspost/compress", "github.com/zeebo/xxh3", "github.com/prometheus/client_golang", "golang.org/x/sys", "golang.org/x/sync"},
 		why:  "the store must be replaceable: it is known by query.Source and an appender alone",
 	},
+	"internal/node": {
+		uses: []string{"internal/node/config", "internal/node/host", "audit/policy", "audit/flags", "audit/finding"},
+		libs: []string{"sigs.k8s.io/yaml"},
+		why:  "the life cycle of a node's auditing runs the same on every host: it reaches files, programs and the API server through host.Host alone",
+	},
 	"internal/node/config": {
 		uses: []string{"audit/flags", "internal/nearest"},
 		libs: []string{"go.yaml.in/yaml/v3"},

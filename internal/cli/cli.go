@@ -88,11 +88,13 @@ func (c *cmdline) root(arg0 string) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(flagError)
 	root.AddGroup(
+		&cobra.Group{ID: "node", Title: "Turn it on:"},
 		&cobra.Group{ID: "ask", Title: "Ask:"},
 		&cobra.Group{ID: "keep", Title: "Collect and keep:"},
 		&cobra.Group{ID: "policy", Title: "Decide what is recorded:"},
 	)
 	root.AddCommand(
+		c.enableCommand(), c.statusCommand(), c.verifyCommand(), c.disableCommand(),
 		c.searchCommand(), c.topCommand(), c.historyCommand(), c.actorCommand(), c.sqlCommand(),
 		c.serveCommand(), c.importCommand(),
 		c.policyCommand(),

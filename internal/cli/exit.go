@@ -109,6 +109,9 @@ func (c *cmdline) say(name string, err error) {
 	if u := (*usageError)(nil); errors.As(err, &u) && u.next != "" {
 		c.hint("%s", u.next)
 	}
+	if n := (interface{ Next() string })(nil); errors.As(err, &n) {
+		c.hint("%s", cleanLines(n.Next()))
+	}
 	if f := (*query.FilterError)(nil); errors.As(err, &f) {
 		for line := range strings.Lines(f.Caret()) {
 			c.hint("  %s", clean(strings.TrimSuffix(line, "\n")))

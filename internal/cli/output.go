@@ -18,6 +18,7 @@ import (
 // The formats of -o. A command takes those that mean something for its answer.
 const (
 	formatTable = "table"
+	formatText  = "text" // sentences
 	formatWide  = "wide"
 	formatJSON  = "json" // one object a line
 	formatYAML  = "yaml" // one document an object
@@ -56,7 +57,9 @@ func (o *output) validate() error {
 }
 
 // people is whether the format is for reading, not for a program.
-func (o *output) people() bool { return o.format == formatTable || o.format == formatWide }
+func (o *output) people() bool {
+	return o.format == formatTable || o.format == formatWide || o.format == formatText
+}
 
 // page is where a command writes one answer.
 type page struct {

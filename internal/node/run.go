@@ -1,0 +1,388 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The outcomes of an operation.
+const (
+	Enabled    = "enabled"
+	Disabled   = "disabled"
+	Unchanged  = "unchanged"
+	RolledBack = "rolled back"
+)
+
+// Report is how an operation ended.
+type Report struct {
+	Node         string   `json:"node"`
+	Operation    string   `json:"operation"`
+	Outcome      string   `json:"outcome"`
+	Distribution string   `json:"distribution"`
+	Files        []string `json:"files"`
+	Backup       string   `json:"backup,omitempty"`
+	// Away is how long the API server did not answer, Total what the operation took.
+	Away  float64 `json:"away_seconds"`
+	Total float64 `json:"total_seconds"`
+	// Verification is the proof that auditing works, nil if it was not asked for.
+	Verification *Verification `json:"verification,omitempty"`
+	// Reason is why it was rolled back; Tail the API server's last words before.
+	Reason   string   `json:"reason,omitempty"`
+	Tail     []string `json:"tail,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// ProblemsError says why nothing was changed.
+type ProblemsError struct {
+	Host     string
+	Problems []string
+}
+
+func (e *ProblemsError) Error() string {
+	return fmt.Sprintf("%s: nothing was changed: %s", e.Host, strings.Join(e.Problems, "; "))
+}
+
+// PendingError says that an operation has begun here and has not ended.
+type PendingError struct {
+	Host  string
+	State *State
+}
+
+func (e *PendingError) Error() string {
+	return fmt.Sprintf("%s: %s began %s by %s and was interrupted at step %q",
+		e.Host, e.State.Operation, e.State.Begun.Format(time.RFC3339), e.State.By, e.State.Step)
+}
+
+// Next says what to do.
+func (e *PendingError) Next() string {
+	return fmt.Sprintf("ktrail %s --resume finishes it, ktrail %s --rollback puts everything back", e.State.Operation, e.State.Operation)
+}
+
+// InterruptedError says that an operation could not be ended either way.
+type InterruptedError struct {
+	Host      string
+	Operation string
+	Step      string
+	Err       error
+}
+
+func (e *InterruptedError) Error() string {
+	return fmt.Sprintf("%s: %s was interrupted at step %q: %v", e.Host, e.Operation, e.Step, e.Err)
+}
+
+func (e *InterruptedError) Unwrap() error { return e.Err }
+
+// Next says what to do.
+func (e *InterruptedError) Next() string {
+	return fmt.Sprintf("ktrail %s --resume finishes it, ktrail %s --rollback puts everything back", e.Operation, e.Operation)
+}
+
+// RolledBackError says that an operation failed, and that everything is as it was.
+type RolledBackError struct {
+	Host   string
+	Report *Report
+	Err    error // why
+}
+
+func (e *RolledBackError) Error() string {
+	return fmt.Sprintf("%s: everything is as it was before: %s", e.Host, e.Report.Reason)
+}
+
+func (e *RolledBackError) Unwrap() error { return e.Err }
+
+// ErrNothingPending says that there is nothing to resume or to roll back.
+var ErrNothingPending = errors.New("nothing is under way here")
+
+// operation is one that is being carried out.
+type operation struct {
+	*State
+	d       *Distribution
+	api     *apiClient
+	timeout time.Duration
+	outage  outage
+	report  *Report
+}
+
+// Do carries a plan out: it applies it, waits, verifies, and rolls back by
+// itself when that fails or ctx ends. A [RolledBackError] comes with a report.
+func (n *Node) Do(ctx context.Context, p *Plan, timeout time.Duration) (*Report, error) {
+	if len(p.Problems) > 0 {
+		return nil, &ProblemsError{Host: n.Name(), Problems: p.Problems}
+	}
+	d := p.Look.Distribution
+	if p.Nothing() {
+		return &Report{Node: n.Name(), Operation: p.Operation, Outcome: Unchanged, Distribution: d.Name, Files: []string{}, Warnings: p.Warnings}, nil
+	}
+	n.began = time.Now()
+	lock, err := n.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.lock = lock
+	defer n.unlock(ctx)
+	before, err := n.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if before.Pending() {
+		return nil, &PendingError{Host: n.Name(), State: before}
+	}
+	for _, f := range p.Files {
+		now, err := n.hashOf(ctx, f.Path)
+		if err != nil {
+			return nil, err
+		}
+		if f.Exists && now != hash(f.Old) || !f.Exists && now != "" {
+			return nil, fmt.Errorf("%s: %s was changed since the plan was made; nothing was done, run it again", n.Name(), f.Path)
+		}
+	}
+	s := &State{
+		Format: stateFormat, Operation: p.Operation, Begun: time.Now().UTC(), Program: n.Program, By: n.By,
+		Distribution: d.Name, Dirs: p.Dirs, Config: d.Config,
+		Old: auditArgs(p.Look.Settings.Args), New: auditArgs(p.Args), Before: p.Look.Process,
+	}
+	s.Backup = path.Join(Dir, "backups", s.Begun.Format("20060102T150405.000Z"))
+	if d.attempts != nil {
+		if s.Attempts, err = d.attempts(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	o := n.operation(s, d, p.Look.api, timeout)
+	o.report.Warnings = p.Warnings
+	if err := n.prepare(ctx, s, p); err != nil {
+		// Whether the state was written is not known: if so, it is ended.
+		return n.retreat(ctx, o, err)
+	}
+	return n.carry(ctx, o)
+}
+
+func (n *Node) unlock(ctx context.Context) {
+	n.lock.release(ctx)
+	n.lock = nil
+}
+
+func (n *Node) operation(s *State, d *Distribution, api *apiClient, timeout time.Duration) *operation {
+	r := &Report{Node: n.Name(), Operation: s.Operation, Distribution: d.Name, Backup: s.Backup, Files: []string{}}
+	return &operation{State: s, d: d, api: api, timeout: timeout, report: r}
+}
+
+// pending takes up the operation that was interrupted.
+func (n *Node) pending(ctx context.Context, timeout time.Duration) (*operation, error) {
+	s, err := n.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !s.Pending() {
+		return nil, fmt.Errorf("%s: %w", n.Name(), ErrNothingPending)
+	}
+	d, err := n.distribution(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if d.Config != s.Config {
+		return nil, fmt.Errorf("%s: %s changes %s, but the API server's configuration is now %s; see %s", n.Name(), s.Operation, s.Config, d.Config, s.Backup)
+	}
+	args, err := n.configArgs(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	api, err := n.connect(ctx, d, args)
+	if err != nil {
+		return nil, err
+	}
+	return n.operation(s, d, api, timeout), nil
+}
+
+// Resume finishes what was begun: forward, or back if that was under way.
+func (n *Node) Resume(ctx context.Context, timeout time.Duration) (*Report, error) {
+	return n.takeUp(ctx, timeout, func(o *operation) (*Report, error) {
+		if o.Step == stepBack {
+			return n.back(ctx, o)
+		}
+		return n.carry(ctx, o)
+	})
+}
+
+// Rollback undoes what was begun.
+func (n *Node) Rollback(ctx context.Context, timeout time.Duration) (*Report, error) {
+	return n.takeUp(ctx, timeout, func(o *operation) (*Report, error) {
+		if o.Reason == "" {
+			o.Reason = "asked for"
+		}
+		return n.back(ctx, o)
+	})
+}
+
+func (n *Node) takeUp(ctx context.Context, timeout time.Duration, do func(*operation) (*Report, error)) (*Report, error) {
+	n.began = time.Now()
+	lock, err := n.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.lock = lock
+	defer n.unlock(ctx)
+	o, err := n.pending(ctx, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return do(o)
+}
+
+// carry goes forward, and back where that fails.
+func (n *Node) carry(ctx context.Context, o *operation) (*Report, error) {
+	err := n.forward(ctx, o)
+	if err != nil {
+		return n.retreat(ctx, o, err)
+	}
+	o.report.Outcome = Enabled
+	if o.Operation == Disable {
+		o.report.Outcome = Disabled
+	}
+	n.finish(o)
+	return o.report, nil
+}
+
+func (n *Node) finish(o *operation) {
+	for _, f := range o.Files {
+		o.report.Files = append(o.report.Files, f.Path)
+	}
+	o.report.Away, o.report.Total = o.outage.away().Seconds(), time.Since(n.began).Seconds()
+}
+
+// forward does every step, those too that may have been done already.
+func (n *Node) forward(ctx context.Context, o *operation) error {
+	s := o.State
+	if err := n.enter(ctx, s, stepApply); err != nil {
+		return err
+	}
+	if err := n.apply(ctx, s); err != nil {
+		return err
+	}
+	// Only kubeadm-config may be left to change.
+	if moved := len(s.Files) > 0 || s.Cluster == nil; moved {
+		if s.config() == nil || !o.d.Watched {
+			if err := n.restart(ctx, s, o.d); err != nil {
+				return err
+			}
+		}
+		if err := n.enter(ctx, s, stepWait); err != nil {
+			return err
+		}
+		w := wish{args: s.New, not: s.Before, attempts: s.Attempts, timeout: o.timeout, step: stepWait}
+		if _, err := n.await(ctx, o.d, o.api, w, &o.outage); err != nil {
+			return err
+		}
+	}
+	if s.Operation == Enable {
+		if err := n.enter(ctx, s, stepVerify); err != nil {
+			return err
+		}
+		v, err := n.prove(ctx, o.d, o.api)
+		if err != nil {
+			return err
+		}
+		o.report.Verification = v
+		if !v.OK {
+			return errors.New(v.Sentence)
+		}
+	}
+	if s.Cluster != nil {
+		if err := n.enter(ctx, s, stepPersist); err != nil {
+			return err
+		}
+		n.progress(stepPersist, "writing kubeadm-config")
+		if err := n.setCluster(ctx, o.api, s, true); err != nil {
+			return err
+		}
+	}
+	return n.enter(ctx, s, stepDone)
+}
+
+// retreat rolls back after cause, unless nobody can or another ktrail decides.
+// It goes on when ctx has ended: that may be why it is needed.
+func (n *Node) retreat(ctx context.Context, o *operation, cause error) (*Report, error) {
+	var locked *LockedError
+	if lost(cause) || errors.As(cause, &locked) {
+		return nil, &InterruptedError{Host: n.Name(), Operation: o.Operation, Step: o.Step, Err: cause}
+	}
+	o.Reason = why(ctx, cause)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.timeout+time.Minute)
+	defer cancel()
+	n.progress(stepBack, "rolling back: %s", o.Reason)
+	if o.d.tail != nil && slices.Contains([]string{stepWait, stepVerify}, o.Step) {
+		// The last words are worth having, but nothing waits for them.
+		o.Tail, _ = o.d.tail(ctx, n)
+	}
+	report, err := n.back(ctx, o)
+	if err != nil {
+		return report, errors.Join(err, cause)
+	}
+	return report, &RolledBackError{Host: n.Name(), Report: report, Err: cause}
+}
+
+// back undoes every step, those too that may have been undone already.
+func (n *Node) back(ctx context.Context, o *operation) (*Report, error) {
+	if err := n.backward(ctx, o); err != nil {
+		return nil, &InterruptedError{Host: n.Name(), Operation: o.Operation, Step: stepBack, Err: err}
+	}
+	o.report.Outcome, o.report.Reason, o.report.Tail = RolledBack, o.Reason, o.Tail
+	n.finish(o)
+	return o.report, nil
+}
+
+func (n *Node) backward(ctx context.Context, o *operation) error {
+	s := o.State
+	if err := n.enter(ctx, s, stepBack); err != nil {
+		return err
+	}
+	changed, err := n.undo(ctx, s)
+	if err != nil {
+		return err
+	}
+	if s.config() == nil || !o.d.Watched {
+		if s.Stop.same(s.Before) {
+			s.Stop = nil // that one has ended, or will, on the way forward
+		}
+		if err := n.restartAgain(ctx, s, o.d); err != nil {
+			return err
+		}
+	}
+	w := wish{args: s.Old, not: s.Stop, timeout: o.timeout, step: stepBack}
+	if changed || s.Stop != nil {
+		w.settle = settle
+	}
+	if _, err := n.await(ctx, o.d, o.api, w, &o.outage); err != nil {
+		return err
+	}
+	if err := n.sweep(ctx, s); err != nil {
+		return err
+	}
+	if s.Cluster != nil {
+		if err := n.setCluster(ctx, o.api, s, false); err != nil {
+			return err
+		}
+	}
+	return n.enter(ctx, s, stepUndone)
+}
+
+// restartAgain restarts an API server that may have read the new policy. The one
+// from before cannot have.
+func (n *Node) restartAgain(ctx context.Context, s *State, d *Distribution) error {
+	args, err := n.configArgs(ctx, d)
+	if err != nil {
+		return err
+	}
+	p, err := n.running(ctx, d, args)
+	if err != nil {
+		return err
+	}
+	if p == nil || p.same(s.Before) {
+		return nil
+	}
+	return n.restart(ctx, s, d)
+}
