@@ -118,6 +118,11 @@ var house = map[string]room{
 		libs: []string{"go.yaml.in/yaml/v3", "sigs.k8s.io/json", "sigs.k8s.io/yaml"},
 		why:  "audit/... is a public library: no store, no query, no web",
 	},
+	"audit/policy/lint": {
+		uses: []string{"audit/policy", "audit/finding", "internal/nearest"},
+		libs: []string{"go.yaml.in/yaml/v3"},
+		why:  "a policy is judged by deciding requests with it, wherever it came from",
+	},
 	"audit/flags": {
 		uses: []string{"audit/finding", "audit/policy", "internal/nearest"},
 		why:  "flags are judged by their values; whoever finds them reads the files",

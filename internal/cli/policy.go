@@ -27,6 +27,7 @@ func (c *cmdline) policyCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.AddCommand(c.policyLintCommand())
 	return cmd
 }
 
