@@ -44,6 +44,9 @@ func (s *source) apply(at *yaml.Node, edits ...splice) (*source, error) {
 }
 
 func unclear(at *yaml.Node) error {
+	if at.Anchor != "" || at.Style&yaml.TaggedStyle != 0 {
+		return refuse(at, "has an anchor or a tag, around which nothing is edited: remove it")
+	}
 	return refuse(at, "is written in a way that cannot be edited without touching more than the audit settings: write it as a plain list or mapping, one element a line")
 }
 
@@ -66,18 +69,28 @@ func (s *source) touch(n *yaml.Node) error {
 		case s.aliased[n]:
 			return refuse(n, "has an anchor (&%s) that is used elsewhere, so a change here would change that too: write both out", n.Anchor)
 		case n.Kind == yaml.MappingNode:
-			keys := map[string]int{}
 			for i := 0; i < len(n.Content); i += 2 {
-				k := n.Content[i]
-				if isMerge(k) {
-					return refuse(k, "has a merge key (<<), which kubelet and other readers may treat differently: write out what it stands for")
+				if isMerge(n.Content[i]) {
+					return refuse(n.Content[i], "has a merge key (<<), which kubelet and other readers may treat differently: write out what it stands for")
 				}
-				if before := keys[k.Value]; before > 0 {
-					return refuse(k, "key %q stands twice, first on line %d: remove one", k.Value, before)
-				}
-				keys[k.Value] = k.Line
+			}
+			if err := unique(n); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+// unique refuses a mapping that has a key twice.
+func unique(m *yaml.Node) error {
+	lines := map[string]int{}
+	for i := 0; i < len(m.Content); i += 2 {
+		k := m.Content[i]
+		if before := lines[k.Value]; before > 0 {
+			return refuse(k, "key %q stands twice, first on line %d: remove one", k.Value, before)
+		}
+		lines[k.Value] = k.Line
 	}
 	return nil
 }

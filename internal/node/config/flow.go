@@ -26,7 +26,7 @@ func (s *source) flow(from int) (elements []span, end int, ok bool) {
 			i = next
 			continue
 		case c == '#':
-			i += strings.IndexByte(string(s.text[i:])+"\n", '\n')
+			i = s.lineEnd(i)
 			continue
 		case c == ',':
 			elements, cur = append(elements, cur), span{-1, -1}

@@ -147,13 +147,13 @@ func follow(n *yaml.Node) *yaml.Node {
 // get is the value of a key of m, found through aliases and merge keys as
 // readers find it; nil when there is none. Of duplicate keys the last counts.
 func get(m *yaml.Node, key string) *yaml.Node {
-	return lookUp(m, key, 8)
+	return lookUp(m, key, map[*yaml.Node]bool{})
 }
 
-// lookUp bounds how deep merges may nest, for they may be circular.
-func lookUp(m *yaml.Node, key string, depth int) *yaml.Node {
+// lookUp goes into each mapping once, for merges may be circular, and many.
+func lookUp(m *yaml.Node, key string, seen map[*yaml.Node]bool) *yaml.Node {
 	m = follow(m)
-	if m == nil || m.Kind != yaml.MappingNode || depth == 0 {
+	if m == nil || m.Kind != yaml.MappingNode || seen[m] {
 		return nil
 	}
 	for i := len(m.Content) - 2; i >= 0; i -= 2 {
@@ -161,6 +161,7 @@ func lookUp(m *yaml.Node, key string, depth int) *yaml.Node {
 			return follow(m.Content[i+1])
 		}
 	}
+	seen[m] = true
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		if !isMerge(m.Content[i]) {
 			continue
@@ -170,7 +171,7 @@ func lookUp(m *yaml.Node, key string, depth int) *yaml.Node {
 			from = v.Content
 		}
 		for _, f := range from {
-			if v := lookUp(f, key, depth-1); v != nil {
+			if v := lookUp(f, key, seen); v != nil {
 				return v
 			}
 		}

@@ -45,7 +45,10 @@ func findPod(s *source) (*pod, error) {
 		pods++
 		p := &pod{doc: i, root: root(d)}
 		p.spec = get(p.root, "spec")
-		var err error
+		err := unique(p.root)
+		if err != nil {
+			return nil, err
+		}
 		if p.container, err = findContainer(p.spec); err != nil {
 			return nil, err
 		}
