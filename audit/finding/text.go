@@ -62,8 +62,8 @@ type TextOptions struct {
 }
 
 // WriteText writes findings for people: the place and the message, below it the
-// reason, the fix, and once for each name where to read more. Hostile characters
-// in the findings are escaped.
+// reason, the fix, and where to read more. What was said once, the reason and the
+// page of a name, is not said again. Hostile characters in the findings are escaped.
 func WriteText(w io.Writer, fs []Finding, o TextOptions) error {
 	if o.Width <= 0 {
 		o.Width = 80
@@ -82,7 +82,8 @@ func WriteText(w io.Writer, fs []Finding, o TextOptions) error {
 		fmt.Fprintf(out, "%s%s: ", head, o.Paint(f.Severity, string(f.Severity)))
 		at := len([]rune(head)) + len(f.Severity) + 2
 		fmt.Fprintln(out, wrap(clean(f.Message)+" ["+clean(f.Name)+"]", o.Width, at, "    "))
-		if f.Reason != "" {
+		if f.Reason != "" && !told[f.Name+"\x00"+f.Reason] {
+			told[f.Name+"\x00"+f.Reason] = true
 			fmt.Fprintln(out, "    "+wrap(clean(f.Reason), o.Width, 4, "    "))
 		}
 		if f.Fix != "" {

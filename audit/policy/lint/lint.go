@@ -136,13 +136,20 @@ func (c *checker) refused(err error) {
 	}
 	for _, e := range all {
 		name, fix := refusal(e)
-		msg := e.Msg
-		if e.Field != "" {
+		msg, _, _ := strings.Cut(e.Msg, " (e.g. 'example.com', regex")
+		switch m := ruleField.FindStringSubmatch(e.Field); {
+		case m != nil:
+			// The API server counts rules from 0, people from 1.
+			n, _ := strconv.Atoi(m[1])
+			msg = strings.Replace(fmt.Sprintf("rule %d: %s: %s", n+1, m[2], msg), ": : ", ": ", 1)
+		case e.Field != "":
 			msg = e.Field + ": " + msg
 		}
 		c.reportAt(name, e.Line, e.Column, msg, "", fix)
 	}
 }
+
+var ruleField = regexp.MustCompile(`^rules\[(\d{1,9})\]\.?(.*)$`)
 
 var quoted = regexp.MustCompile(`Invalid value: "([^"]*)"|Unsupported value: "([^"]*)"`)
 
@@ -179,7 +186,13 @@ func refusal(e *policy.LoadError) (name, fix string) {
 	case strings.HasSuffix(field, "nonResourceURLs"):
 		return "invalid-url", "split it in two: one rule with nonResourceURLs, one with resources and namespaces"
 	}
-	return "invalid-policy", ""
+	switch {
+	case strings.HasSuffix(e.Msg, "it must be a list"):
+		fix = "put it in brackets: [...]"
+	case strings.Contains(field, ".resources[") && strings.HasSuffix(e.Msg, "it must be a mapping"):
+		fix = "resources:\n- group: \"\"\n  resources: [\"pods\"]"
+	}
+	return "invalid-policy", fix
 }
 
 func prefixed(prefix, s string) string {

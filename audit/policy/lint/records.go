@@ -17,6 +17,9 @@ func (c *checker) stages() {
 		at, who := "omitStages", "the policy"
 		if !p.OmitStages.Has(stages) {
 			at, who = fmt.Sprintf("rules[%d].omitStages", i), fmt.Sprintf("rule %d", i+1)
+			if p.OmitStages&stages != 0 {
+				who += " together with the policy"
+			}
 		}
 		if told[name+at] {
 			return

@@ -70,11 +70,14 @@ func (c *checker) group(i int, at, group string) bool {
 		return true
 	}
 	msg := fmt.Sprintf("rule %d: Kubernetes has no API group %q", i+1, group)
-	want := nearGroup(group, groups)
+	want := ""
 	for _, g := range groups {
 		if strings.HasPrefix(g, group+".") {
 			want = g
 		}
+	}
+	if want == "" {
+		want = nearGroup(group, groups)
 	}
 	switch {
 	case group == "core" || group == "v1" || group == "api" || group == "legacy":
@@ -101,7 +104,8 @@ func nearGroup(group string, groups []string) string {
 	const suffix = ".k8s.io"
 	short, ok := strings.CutSuffix(group, suffix)
 	if !ok {
-		return nearest.Name(group, groups)
+		// A domain below another is not a slip of it.
+		return nearest.Name(group, slices.DeleteFunc(groups, func(g string) bool { return strings.HasSuffix(group, "."+g) || strings.HasSuffix(g, "."+group) }))
 	}
 	var heads []string
 	for _, g := range groups {
