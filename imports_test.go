@@ -61,6 +61,11 @@ var house = map[string]room{
 		libs: []string{"sigs.k8s.io/yaml"},
 		why:  "the life cycle of a node's auditing runs the same on every host: it reaches files, programs and the API server through host.Host alone",
 	},
+	"internal/advise": {
+		uses: []string{"audit", "audit/finding", "audit/flags", "audit/logfile", "audit/policy", "internal/node/config", "internal/node/host"},
+		libs: []string{"sigs.k8s.io/yaml"},
+		why:  "flags are judged in audit/flags; here they are found, with the files they name",
+	},
 	"internal/node/config": {
 		uses: []string{"audit/flags", "internal/nearest"},
 		libs: []string{"go.yaml.in/yaml/v3"},

@@ -83,11 +83,12 @@ func (a *advisor) rotation() bool {
 	if a.s.Log.MaxFiles > 0 {
 		return true
 	}
-	files := 10
-	if n := a.filesFor(month); n > files && a.mayGrow(a.need(n, a.s.Log.Compress)) {
-		files = n
+	set := []Arg{{Name: LogMaxBackup, Value: "10"}}
+	if n := a.filesFor(month); n > 10 {
+		if more := a.more(n); more != nil {
+			set = more
+		}
 	}
-	set := []Arg{{Name: LogMaxBackup, Value: strconv.Itoa(files)}}
 	f := advice{
 		name: "unbounded-disk", severity: finding.Warning, at: LogMaxBackup,
 		message: "nothing limits the disk that rotated logs take",
@@ -227,16 +228,23 @@ func (a *advisor) short() {
 			number(math.Ceil(a.o.Rate.PerSecond)), size(a.o.Rate.eventBytes()), size(perSecond*86400), a.s.Log.MaxFiles+1, number(a.s.Log.RotateAt(a.s.Version))),
 	}
 	files := a.filesFor(want)
-	may := !a.s.Version.Before(hasCompress)
-	switch {
-	case a.mayGrow(a.need(files, a.s.Log.Compress)):
-		f.set = []Arg{{Name: LogMaxBackup, Value: strconv.Itoa(files)}}
-	case may && a.mayGrow(a.need(files, true)):
-		f.set = []Arg{{Name: LogMaxBackup, Value: strconv.Itoa(files)}, {Name: LogCompress, Value: "true"}}
-	default:
-		f.fix = "collect it with ktrail serve before it goes: 30 days are " + size(a.need(files, may)) + " on disk"
+	if f.set = a.more(files); f.set == nil {
+		f.fix = fmt.Sprintf("collect it with ktrail serve before it goes: %s are %s on disk", period(want), size(a.need(files, !a.s.Version.Before(hasCompress))))
 	}
 	a.add(f)
+}
+
+// more are the flags to keep so many rotated files, compressed if only so they
+// fit; nil if they do not.
+func (a *advisor) more(files int) []Arg {
+	keep := Arg{Name: LogMaxBackup, Value: strconv.Itoa(files)}
+	switch {
+	case a.mayGrow(a.need(files, a.s.Log.Compress)):
+		return []Arg{keep}
+	case !a.s.Version.Before(hasCompress) && a.mayGrow(a.need(files, true)):
+		return []Arg{keep, {Name: LogCompress, Value: "true"}}
+	}
+	return nil
 }
 
 // period writes a time in the unit that says enough.

@@ -100,9 +100,10 @@ func (a *advisor) readMount(flag, what, name, p string) {
 
 // addAt adds a finding at a mount's line, where it has one.
 func (a *advisor) addAt(f advice, m Mount) {
+	n := len(a.found)
 	a.add(f)
-	if m.Line > 0 {
-		last := &a.found[len(a.found)-1]
+	if m.Line > 0 && len(a.found) > n {
+		last := &a.found[n]
 		last.Line, last.Column = m.Line, 0
 	}
 }

@@ -139,10 +139,12 @@ func (a *advisor) repair(arg Arg, f Flag) []Arg {
 			return to(c.Value)
 		}
 	}
-	switch prefix := LogPrefix; f.Name {
-	case prefix + ThrottleQPS, prefix + ThrottleBurst:
-		return []Arg{{Name: prefix + ThrottleEnable, Value: "false"}} // a file needs no throttle
-	case prefix + MaxBatchSize:
+	switch f.Name {
+	case LogPrefix + ThrottleQPS, LogPrefix + ThrottleBurst:
+		if readable(f.Type, arg.Value) == nil {
+			return []Arg{{Name: LogPrefix + ThrottleEnable, Value: "false"}} // a file needs no throttle
+		}
+	case LogPrefix + MaxBatchSize:
 		return to(strconv.FormatInt(max(10485760, a.s.Log.MaxEventSize), 10))
 	case WebhookPrefix + MaxBatchSize:
 		return to(strconv.FormatInt(max(10485760, a.s.Webhook.MaxEventSize), 10))

@@ -10,10 +10,7 @@ import "strings"
 // Which flags of other packages take a value is not known here: such a flag
 // takes the word behind it if that does not begin with a dash.
 func Parse(argv []string) []Arg {
-	types := map[string]Type{}
-	for _, f := range Table() {
-		types[f.Name] = f.Type
-	}
+	table := byName()
 	var out []Arg
 	for i := 0; i < len(argv); i++ {
 		word := argv[i]
@@ -26,10 +23,10 @@ func Parse(argv []string) []Arg {
 		}
 		name, value, has := strings.Cut(body, "=")
 		name = Normalize(name)
-		t, known := types[name]
+		f, known := table[name]
 		switch {
 		case has:
-		case known && t == Bool:
+		case known && f.Type == Bool:
 			value = "true"
 		case i+1 < len(argv) && (known || !strings.HasPrefix(argv[i+1], "-")):
 			i++

@@ -88,9 +88,9 @@ func (r *Refusal) Error() string {
 // As with the API server, every occurrence of a flag must be readable.
 func Read(args []Arg, v Version) (Settings, []*Refusal) {
 	v = v.known()
-	r := reader{version: v, args: args}
+	r := reader{version: v, args: args, table: byName()}
 	for _, a := range Audit(args) {
-		f, ok := Lookup(a.Name)
+		f, ok := r.table[a.Name]
 		switch {
 		case !ok:
 			r.refuse(a, "there is no such flag")
@@ -146,6 +146,7 @@ func readable(t Type, value string) error {
 type reader struct {
 	version  Version
 	args     []Arg
+	table    map[string]Flag
 	refusals []*Refusal
 }
 
@@ -155,7 +156,7 @@ func (r *reader) refuse(a Arg, reason string) {
 
 // text is a flag's value if it is given and readable, otherwise its default.
 func (r *reader) text(name string) string {
-	f, _ := Lookup(name)
+	f := r.table[name]
 	if a, ok := Last(r.args, name); ok && f.In(r.version) && readable(f.Type, a.Value) == nil {
 		return a.Value
 	}

@@ -122,10 +122,15 @@ func backendFlags(prefix, mode, size, wait, throttle, qps, burst string) []Flag 
 
 // Lookup finds a flag of any version by its normalized name.
 func Lookup(name string) (Flag, bool) {
+	f, ok := byName()[name]
+	return f, ok
+}
+
+// byName is the table as a map.
+func byName() map[string]Flag {
+	m := map[string]Flag{}
 	for _, f := range Table() {
-		if f.Name == name {
-			return f, true
-		}
+		m[f.Name] = f
 	}
-	return Flag{}, false
+	return m
 }

@@ -97,7 +97,7 @@ func (c *cmdline) root(arg0 string) *cobra.Command {
 		c.enableCommand(), c.statusCommand(), c.verifyCommand(), c.disableCommand(),
 		c.searchCommand(), c.topCommand(), c.historyCommand(), c.actorCommand(), c.sqlCommand(),
 		c.serveCommand(), c.importCommand(),
-		c.policyCommand(),
+		c.policyCommand(), c.adviseCommand(),
 		c.versionCommand(),
 	)
 	return root
