@@ -251,13 +251,12 @@ func syntaxError(data []byte, err error) *LoadError {
 		return &LoadError{Line: 1, Column: 1, Msg: err.Error()}
 	}
 	e := &LoadError{Line: 1, Column: 1, Msg: "is no YAML: " + err.Error()[len(m[0]):]}
+	lines := bytes.Split(bytes.TrimRight(data, "\n"), []byte("\n"))
 	if n, err := strconv.Atoi(m[1]); err == nil && n > 0 {
-		e.Line = n
+		e.Line = min(n, len(lines)) // it may stumble after the end
 	}
 	// go-yaml keeps the column to itself; what it stumbled over begins its line, mostly.
-	if lines := bytes.Split(data, []byte("\n")); e.Line <= len(lines) {
-		line := lines[e.Line-1]
-		e.Column = 1 + len(line) - len(bytes.TrimLeft(line, " \t"))
-	}
+	line := lines[e.Line-1]
+	e.Column = 1 + len(line) - len(bytes.TrimLeft(line, " \t"))
 	return e
 }

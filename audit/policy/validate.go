@@ -52,7 +52,8 @@ func (v *validator) rule(field string, r *wireRule) {
 	if r.Level == "" {
 		v.add(field+".level", field+".level", "Required value")
 	} else if _, err := ParseLevel(r.Level); err != nil {
-		v.add(field+".level", field+".level", fmt.Sprintf("Unsupported value: %q: supported values: %q, %q, %q, %q", r.Level, None, Metadata, Request, RequestResponse))
+		text, _ := json.Marshal(r.Level) // a string always can be
+		v.add(field+".level", field+".level", fmt.Sprintf("Unsupported value: %s: supported values: %q, %q, %q, %q", text, None, Metadata, Request, RequestResponse))
 	}
 	urls := field + ".nonResourceURLs"
 	for i, url := range r.NonResourceURLs {
