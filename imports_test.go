@@ -128,6 +128,11 @@ var house = map[string]room{
 		libs: []string{"go.yaml.in/yaml/v3"},
 		why:  "a policy is judged by deciding requests with it, wherever it came from",
 	},
+	"audit/policy/coverage": {
+		uses: []string{"audit/policy", "internal/nearest"},
+		libs: []string{"go.yaml.in/yaml/v3"},
+		why:  "what a policy records follows from its rules alone",
+	},
 	"audit/flags": {
 		uses: []string{"audit/finding", "audit/policy", "internal/nearest"},
 		why:  "flags are judged by their values; whoever finds them reads the files",
