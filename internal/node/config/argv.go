@@ -15,20 +15,15 @@ type word struct {
 }
 
 // spot is one flag among words: the words from first to last, of which last
-// has the value.
+// has the value. lacks says that it needs one, and that what follows is none.
 type spot struct {
 	flags.Arg
 	first, last int
+	lacks       bool
 }
 
 // isBinary reports whether a word runs the API server.
 func isBinary(w string) bool { return path.Base(w) == "kube-apiserver" }
-
-// switches are the audit flags that take no value of their own word.
-var switches = map[string]bool{
-	"audit-log-compress": true, "audit-log-truncate-enabled": true, "audit-log-batch-throttle-enable": true,
-	"audit-webhook-truncate-enabled": true, "audit-webhook-batch-throttle-enable": true,
-}
 
 // parseFlags finds the flags in words, from the one at begin on. An audit flag
 // without = takes the next word, whatever that is, as the API server's parser
@@ -38,27 +33,31 @@ func parseFlags(words []word, begin int) []spot {
 	var out []spot
 	for i := begin; i < len(words); i++ {
 		w := words[i]
-		bare := strings.TrimLeft(w.text, "-")
-		if bare == w.text || bare == "" {
+		name, value, has := strings.Cut(w.text, "=")
+		a := spot{Arg: flags.Arg{Name: flags.Normalize(name), Value: value, Line: w.line, Column: w.column}, first: i, last: i}
+		if a.Name == "" || !strings.HasPrefix(name, "-") {
 			continue
 		}
-		name, value, has := strings.Cut(bare, "=")
-		a := spot{flags.Arg{Name: normal(name), Value: value, Line: w.line, Column: w.column}, i, i}
 		if !has {
-			a.Value = "true"
-			audit := strings.HasPrefix(a.Name, "audit-")
-			if i+1 < len(words) && !switches[a.Name] && (audit || !strings.HasPrefix(words[i+1].text, "-")) {
+			f, known := flags.Lookup(a.Name)
+			needs := known && f.Type != flags.Bool
+			follows := i+1 < len(words)
+			dashed := follows && strings.HasPrefix(words[i+1].text, "-")
+			switch {
+			case needs && follows, !known && follows && !dashed:
 				i++
 				a.Value, a.last = words[i].text, i
+				a.lacks = needs && strings.HasPrefix(a.Value, "--")
+			case needs:
+				a.lacks = true
+			default:
+				a.Value = "true"
 			}
 		}
 		out = append(out, a)
 	}
 	return out
 }
-
-// normal is a flag's name as the API server knows it, which takes underscores for dashes.
-func normal(name string) string { return strings.ReplaceAll(name, "_", "-") }
 
 // args are the flags without where they stand among words.
 func args(spots []spot) []flags.Arg {

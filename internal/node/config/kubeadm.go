@@ -74,12 +74,12 @@ func (c *cluster) flags() (out []flags.Arg, names []string) {
 	}
 	if c.list {
 		for _, n := range items(c.extra) {
-			out = append(out, flags.Arg{Name: normal(str(get(n, "name"))), Value: str(get(n, "value")), Line: n.Line, Column: n.Column})
+			out = append(out, flags.Arg{Name: flags.Normalize(str(get(n, "name"))), Value: str(get(n, "value")), Line: n.Line, Column: n.Column})
 		}
 	} else {
 		for i := 0; i+1 < len(c.extra.Content); i += 2 {
 			k, v := c.extra.Content[i], c.extra.Content[i+1]
-			out = append(out, flags.Arg{Name: normal(k.Value), Value: str(v), Line: k.Line, Column: k.Column})
+			out = append(out, flags.Arg{Name: flags.Normalize(k.Value), Value: str(v), Line: k.Line, Column: k.Column})
 		}
 	}
 	for _, a := range out {

@@ -15,7 +15,7 @@ func patchKubeadm(s *source, c Change) (*source, error) {
 	}
 	var err error
 	for _, name := range c.Unset {
-		if s, err = unsetExtra(s, normal(name)); err != nil {
+		if s, err = unsetExtra(s, flags.Normalize(name)); err != nil {
 			return nil, err
 		}
 	}

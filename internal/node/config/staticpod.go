@@ -185,6 +185,11 @@ func podProblems(s *source, p *pod) []Problem {
 	if n := get(p.root, "volumes"); n != nil {
 		found(n, "volumes stands at the top%sspec", ignored)
 	}
+	for _, f := range p.flags {
+		if f.lacks {
+			out = append(out, Problem{f.Line, f.Column, fmt.Sprintf("--%s stands without a value, and takes the flag behind it for one if there is any: write --%s=VALUE", f.Name, f.Name)})
+		}
+	}
 	names := map[string]int{}
 	for _, v := range items(get(p.spec, "volumes")) {
 		name := str(get(v, "name"))

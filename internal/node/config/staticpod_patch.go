@@ -18,7 +18,7 @@ func patchStaticPod(s *source, c Change) (*source, error) {
 		return nil, &RefusedError{problem.Line, problem.Column, problem.Text}
 	}
 	for _, name := range c.Unset {
-		if s, err = unsetPodFlag(s, normal(name)); err != nil {
+		if s, err = unsetPodFlag(s, flags.Normalize(name)); err != nil {
 			return nil, err
 		}
 	}
