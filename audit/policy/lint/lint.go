@@ -162,6 +162,9 @@ func refusal(e *policy.LoadError) (name, fix string) {
 	field := e.Field
 	switch {
 	case field == "":
+		if strings.Contains(e.Msg, "character that cannot start any token") {
+			return "invalid-yaml", "indent with spaces, not with tabs; put what begins with @, ` or % in quotes"
+		}
 		return "invalid-yaml", ""
 	case strings.HasSuffix(field, ".level"):
 		levels := make([]string, 0, 4)
