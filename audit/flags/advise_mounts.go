@@ -61,7 +61,7 @@ func (a *advisor) logMount(p string) {
 	case m.ReadOnly:
 		f.name = "log-mount-read-only"
 		f.message = "the log cannot be written: its mount " + m.MountPath + " is read-only"
-		f.reason = dies + "It opens the log at start since Kubernetes 1.23; before, every event is lost."
+		f.reason = dies + "It opens the log at start since Kubernetes " + opensAtOnce.String() + "; before, every event is lost."
 		f.fix = "readOnly: false"
 	default:
 		return

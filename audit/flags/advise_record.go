@@ -176,6 +176,9 @@ func (a *advisor) strict(b backend) {
 			lines = append(lines[:5], fmt.Sprintf("and %d more", len(lines)-5))
 		}
 		where = "rules " + strings.Join(lines, ", ") + " omit it"
+		if len(lines) == 1 {
+			where = "rule " + lines[0] + " omits it"
+		}
 	}
 	a.add(advice{
 		name: "strict-not-strict", severity: finding.Warning, at: b.prefix + Mode,

@@ -125,14 +125,15 @@ func (a *advisor) otherVersion(arg Arg, f Flag) {
 func (a *advisor) repair(arg Arg, f Flag) []Arg {
 	to := func(v string) []Arg { return []Arg{{Name: f.Name, Value: v}} }
 	digits := strings.TrimRight(strings.TrimSpace(arg.Value), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-	n, err := strconv.ParseInt(digits, 10, 64)
+	unit := strings.TrimPrefix(strings.TrimSpace(arg.Value), digits)
+	n, err := strconv.ParseInt(digits, 10, 32)
 	switch {
 	case f.Name == dynamic:
 		return to("false")
 	case f.Type == Duration && err == nil && digits == arg.Value:
 		return to((time.Duration(n) * time.Second).String())
 	case (f.Type == Int || f.Type == Int64) && err == nil && n > 0 && digits != arg.Value:
-		return to(digits) // 30d, 100MB
+		return to(strconv.FormatInt(n*scale(unit, f.Unit), 10)) // 30d, 100MB
 	}
 	for _, c := range Recommended(a.s.Version) {
 		if c.Name == f.Name {
@@ -150,6 +151,28 @@ func (a *advisor) repair(arg Arg, f Flag) []Arg {
 		return to(strconv.FormatInt(max(10485760, a.s.Webhook.MaxEventSize), 10))
 	}
 	return to(f.Default(a.s.Version))
+}
+
+// scale is what a number with a unit behind it, such as 10MB, is multiplied by
+// to count in a flag's own unit.
+func scale(unit, own string) int64 {
+	powers := map[byte]int64{'k': 1, 'm': 2, 'g': 3}
+	power := int64(0)
+	if unit = strings.TrimSpace(unit); unit != "" {
+		power = powers[unit[0]|0x20] // in lower case
+	}
+	switch own {
+	case "MB":
+		power -= 2
+	case "bytes":
+	default:
+		return 1
+	}
+	factor := int64(1)
+	for range power {
+		factor *= 1024
+	}
+	return factor
 }
 
 // ignored finds flags that do nothing as things stand.

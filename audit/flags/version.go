@@ -65,7 +65,7 @@ func (v Version) known() Version {
 var (
 	noDynamic   = Version{1, 19} // --audit-dynamic-configuration is gone
 	hasCompress = Version{1, 20} // --audit-log-compress is there
-	opensAtOnce = Version{1, 23} // the log file is opened at start: a path that cannot be written ends the API server
+	opensAtOnce = Version{1, 22} // the log file is opened at start: a path that cannot be written ends the API server
 	onlyV1      = Version{1, 24} // audit.k8s.io/v1alpha1 and v1beta1 are gone
 	makesDir    = Version{1, 25} // the log's directory is created
 	keepsLess   = Version{1, 36} // maxage 366, maxbackup 100, maxsize 100 by default; maxsize 0 stops rotation
