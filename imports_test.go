@@ -133,6 +133,10 @@ var house = map[string]room{
 		libs: []string{"go.yaml.in/yaml/v3"},
 		why:  "what a policy records follows from its rules alone",
 	},
+	"audit/policy/simulate": {
+		uses: []string{"audit", "audit/logfile", "audit/policy"},
+		why:  "a policy is priced by deciding events with it; whoever has a log opens it",
+	},
 	"audit/flags": {
 		uses: []string{"audit/finding", "audit/policy", "internal/nearest"},
 		why:  "flags are judged by their values; whoever finds them reads the files",
