@@ -21,12 +21,25 @@ func isCommandLine(data []byte) bool {
 	return i == 0 || words[i].breaks || words[i-1].text != "-" && !strings.HasSuffix(words[i-1].text, ":")
 }
 
-// split makes words of either form.
+// split makes words of either form, those of the script where it is a shell's.
 func split(data []byte) []word {
-	if bytes.IndexByte(data, 0) >= 0 {
-		return nulWords(data)
+	words := nulWords(data)
+	if bytes.IndexByte(data, 0) < 0 {
+		words = shellWords(string(data))
 	}
-	return shellWords(string(data))
+	if script, ok := shellScript(words); ok {
+		return script.words()
+	}
+	return words
+}
+
+// words are those of a script, all of them where the script begins.
+func (w word) words() []word {
+	words := shellWords(w.text)
+	for i := range words {
+		words[i].line, words[i].column = w.line, w.column
+	}
+	return words
 }
 
 func readCommandLine(data []byte) (*Settings, error) {
@@ -37,12 +50,6 @@ func readCommandLine(data []byte) (*Settings, error) {
 		return nil, &RefusedError{Msg: "is not UTF-8 text"}
 	}
 	words := split(data)
-	if script, ok := shellScript(words); ok {
-		words = shellWords(script.text)
-		for i := range words {
-			words[i].line, words[i].column = script.line, script.column
-		}
-	}
 	begin := findBinary(words) + 1
 	if begin == 0 && (len(words) == 0 || !strings.HasPrefix(words[0].text, "-")) {
 		return nil, &RefusedError{Msg: "is no command line of kube-apiserver: expected kube-apiserver --flag=value ..."}

@@ -196,6 +196,15 @@ func strip(v any, change, back config.Change) any {
 		})
 	}
 	switch v := v.(type) {
+	case map[any]any: // has keys that are no strings
+		out := map[string]any{}
+		for k, x := range v {
+			if _, ok := k.(string); !ok {
+				k = fmt.Sprintf("(%T) %v", k, k)
+			}
+			out[k.(string)] = x
+		}
+		return strip(out, change, back)
 	case map[string]any:
 		out := map[string]any{}
 		for k, x := range v {

@@ -103,11 +103,8 @@ func argv(c *yaml.Node) ([]word, []*yaml.Node) {
 func (p *pod) parseCommand() {
 	p.words, p.nodes = argv(p.container)
 	if script, ok := shellScript(p.words); ok {
-		inner := shellWords(script.text)
+		inner := script.words()
 		p.script = &script
-		for i := range inner {
-			inner[i].line, inner[i].column = script.line, script.column
-		}
 		if at := findBinary(inner); at >= 0 {
 			p.flags = parseFlags(untilEnd(inner, at+1), at+1)
 		}
