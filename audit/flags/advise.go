@@ -130,6 +130,9 @@ func inspect(args []Arg, o Options) *advisor {
 	s, _ := Read(args, o.Version)
 	a := &advisor{o: o, s: s, args: Audit(args), all: args, bad: map[string]bool{}}
 	a.values()
+	// The rest judges the values as they will be: one that is refused says nothing.
+	a.s, _ = Read(Apply(args, a.set, a.unset), o.Version)
+	a.ignored()
 	a.recording()
 	a.modes()
 	a.truncation()

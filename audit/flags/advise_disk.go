@@ -29,7 +29,7 @@ var wants = []struct {
 
 // retention is how long the log is kept, and on how much disk.
 func (a *advisor) retention() {
-	if !a.s.Log.On() || a.s.Log.Path == "-" || a.bad[LogMaxAge] || a.bad[LogMaxBackup] || a.bad[LogMaxSize] {
+	if !a.s.Log.On() || a.s.Log.Path == "-" {
 		return
 	}
 	a.benchmark()
@@ -65,7 +65,7 @@ func (a *advisor) benchmark() {
 func (a *advisor) rotation() bool {
 	v := a.s.Version
 	at := a.s.Log.RotateAt(v)
-	if a.s.Log.MaxSize == 0 && a.given(LogMaxSize) || at == 0 {
+	if a.s.Log.MaxSize == 0 && a.given(LogMaxSize) || at <= 0 {
 		f := advice{
 			name: "no-rotation", severity: finding.Warning, at: LogMaxSize,
 			message: "the log is never rotated and grows until the disk is full",
@@ -76,7 +76,7 @@ func (a *advisor) rotation() bool {
 			f.message = "the upgrade to Kubernetes 1.36 will stop the rotation of this log"
 		}
 		a.add(f)
-		if at == 0 {
+		if at <= 0 {
 			return false
 		}
 	}

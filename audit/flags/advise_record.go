@@ -86,7 +86,7 @@ func (a *advisor) recording() {
 		})
 	}
 	for _, b := range a.backends() {
-		if b.GroupVersion != "audit.k8s.io/v1" && !a.bad[b.prefix+GroupVersion] {
+		if b.GroupVersion != "audit.k8s.io/v1" {
 			a.add(advice{
 				name: "old-event-version", severity: finding.Warning, at: b.prefix + GroupVersion,
 				message: "events are written as " + b.GroupVersion,
@@ -130,7 +130,7 @@ func (a *advisor) modes() {
 const least = time.Millisecond
 
 func (a *advisor) batch(b backend) {
-	if b.BatchSize > 1 && b.BatchWait < least && !a.bad[b.prefix+BatchWait] {
+	if b.BatchSize > 1 && b.BatchWait < least {
 		a.add(advice{
 			name: "busy-loop", severity: finding.Error, at: b.prefix + BatchSize,
 			message: fmt.Sprintf("an idle API server burns a whole core: batches of %s and a wait of %s", number(b.BatchSize), b.BatchWait),
@@ -192,9 +192,6 @@ func (a *advisor) strict(b backend) {
 func (a *advisor) truncation() {
 	bodies, known := a.bodies()
 	for _, b := range a.backends() {
-		if a.bad[b.prefix+MaxEventSize] || a.bad[b.prefix+MaxBatchSize] {
-			continue
-		}
 		largest := a.o.Rate.LargestEvent
 		switch {
 		case b.Truncate && largest > b.MaxEventSize:

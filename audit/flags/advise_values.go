@@ -70,7 +70,6 @@ func (a *advisor) values() {
 			set:     []Arg{{Name: Backoff, Value: arg.Value}}, unset: []string{oldBackoff},
 		})
 	}
-	a.ignored()
 }
 
 func lastValue(args []Arg, name string) string {

@@ -116,13 +116,13 @@ func Check(in Input) (*Report, error) {
 	r.Set, r.Unset = flags.Fix(s.Args, o)
 	r.Flags = flags.Apply(flags.Audit(s.Args), r.Set, r.Unset)
 	if len(r.Set)+len(r.Unset) > 0 {
-		r.Block = block(kind, in.Data, r.Flags)
+		r.Block = block(kind, in.Data, r.Flags) + missing(s.Args, r, o)
 	}
 	return r, nil
 }
 
 // allow is the comment that silences a kind of finding in a file.
-var allow = regexp.MustCompile(`#\s*ktrail:\s*allow\s+([a-z-]+)\s+\S`)
+var allow = regexp.MustCompile(`#[ \t]*ktrail:[ \t]*allow[ \t]+([a-z-]+)[ \t]+[^ \t\r\n]`)
 
 // allowed are the kinds of findings that comments of a file silence. They count
 // for the whole of it: most findings are about what stands nowhere.
@@ -176,6 +176,22 @@ func options(in Input, kind config.Kind, s *config.Settings, v flags.Version) fl
 		o.Mounts = append(o.Mounts, flags.Mount{HostPath: m.HostPath, MountPath: m.MountPath, ReadOnly: m.ReadOnly, Type: m.Type, Line: m.Line})
 	}
 	return o
+}
+
+// missing are the mounts that the mended flags need and that the findings do not
+// tell of yet: a flag that is set can name a file that no mount covers.
+func missing(args []flags.Arg, r *Report, o flags.Options) string {
+	told := map[string]bool{}
+	for _, f := range r.Findings {
+		told[f.Name] = true
+	}
+	var b strings.Builder
+	for _, f := range flags.Advise(flags.Apply(args, r.Set, r.Unset), o) {
+		if strings.HasSuffix(f.Name, "-not-mounted") && !told[f.Name] {
+			b.WriteString("\n" + f.Fix + "\n")
+		}
+	}
+	return b.String()
 }
 
 // policyOf is the policy that counts: the one given, or the one in the configuration.
