@@ -14,9 +14,9 @@ var ErrTooLarge = errors.New("the policies are too entangled to compare all requ
 // The limits keep a hostile policy from taking all memory and time. A policy of
 // 1,000 rules stays below them, where its rules are about different things.
 const (
-	maxNodes = 200_000     // of a diagram
+	maxNodes = 200_000    // of a diagram
 	maxWork  = 50_000_000 // values and clauses looked at: a few seconds
-	maxBoxes = 5_000       // of a region before it is put into words
+	maxBoxes = 5_000      // of a region before it is put into words
 )
 
 // clause is one condition on requests: a set for each dimension, nil for all of
@@ -171,7 +171,7 @@ type node struct {
 // so two functions are the same if and only if their roots are.
 type diagram struct {
 	space  *space
-	lists  [][]clause // of each policy
+	lists  [][]clause
 	leaf   func(rules []int) int
 	nodes  []node
 	leaves map[int]int
@@ -181,14 +181,14 @@ type diagram struct {
 	root   int
 }
 
-// newDiagram is the diagram of leaf, which labels the rules that decide: an
-// index of each policy's rules, -1 for none.
-func newDiagram(s *space, policies [][]policy.Rule, leaf func(rules []int) int) (*diagram, error) {
-	d := &diagram{space: s, leaf: leaf, leaves: map[int]int{}, known: map[string]int{}, memo: map[string]int{}}
-	live := make([][]int, len(policies))
-	for i, rules := range policies {
-		d.lists = append(d.lists, s.clauses(rules))
-		for j := range d.lists[i] {
+// newDiagram is the diagram of leaf, which labels the rules that decide: of each
+// list the rule of the first clause that matches. The last clause of a list has
+// no condition.
+func newDiagram(s *space, lists [][]clause, leaf func(rules []int) int) (*diagram, error) {
+	d := &diagram{space: s, lists: lists, leaf: leaf, leaves: map[int]int{}, known: map[string]int{}, memo: map[string]int{}}
+	live := make([][]int, len(lists))
+	for i := range lists {
+		for j := range lists[i] {
 			live[i] = append(live[i], j)
 		}
 	}

@@ -97,7 +97,7 @@ func Diff(a, b *policy.Policy) ([]Change, error) {
 	type meanings struct{ from, to meaning }
 	var all []meanings
 	known := map[meanings]int{}
-	whole, err := newDiagram(s, [][]policy.Rule{a.Rules, b.Rules}, func(rules []int) int {
+	whole, err := newDiagram(s, [][]clause{s.clauses(a.Rules), s.clauses(b.Rules)}, func(rules []int) int {
 		m := meanings{meaningOf(a, rules[0]), meaningOf(b, rules[1])}
 		if _, ok := known[m]; !ok {
 			known[m] = len(all)

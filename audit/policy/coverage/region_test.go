@@ -23,7 +23,7 @@ func TestRegionsAreExact(t *testing.T) {
 		}
 		return 1 + int(x)*4 + int(y)
 	}
-	d, err := newDiagram(s, [][]policy.Rule{a.Rules, b.Rules}, label)
+	d, err := newDiagram(s, [][]clause{s.clauses(a.Rules), s.clauses(b.Rules)}, label)
 	if err != nil {
 		t.Fatal(err)
 	}
