@@ -86,6 +86,7 @@ type checker struct {
 	root   *yaml.Node // nil if the text cannot be parsed for its places
 	policy *policy.Policy
 	eval   *policy.Evaluator
+	asked  int      // requests that were made up so far
 	dead   []string // by rule, why it can match no request; "" if it can
 	found  []finding.Finding
 }

@@ -14,9 +14,12 @@ import (
 // earlier rules do with it they do with every name.
 const fresh = "zz-ktrail-any"
 
-// maxPoints bounds the work on one rule. A rule that has more points is not said
-// to be shadowed.
-const maxPoints = 200_000
+// maxPoints bounds the work on one rule, maxAsked that on a policy. Of a rule that
+// has more points, and of those behind the bound, nothing is said.
+const (
+	maxPoints = 200_000
+	maxAsked  = 3_000_000
+)
 
 // points are requests that rule i matches, taken by itself: enough of them that if
 // earlier rules take all points they take all requests. Values that no request has
@@ -28,7 +31,9 @@ func (c *checker) points(i int) iter.Seq[policy.Attributes] {
 		for who := range c.who(r) {
 			for a := range c.what(r) {
 				a.User, a.Groups = who.User, who.Groups
-				if n++; n > maxPoints+1 || !yield(a) {
+				n++
+				c.asked++
+				if n > maxPoints+1 || c.asked > maxAsked || !yield(a) {
 					return
 				}
 			}
@@ -54,10 +59,15 @@ func (c *checker) who(r *policy.Rule) iter.Seq[policy.Attributes] {
 				continue
 			}
 			for _, g := range groups {
-				if strings.Contains(g, "*") || isUser(g) {
+				who := u
+				if u == fresh && g == unauthenticated {
+					who = anonymous
+				}
+				// Only who is anonymous is unauthenticated, and is nothing else.
+				if strings.Contains(g, "*") || isUser(g) || (who == anonymous) != (g == unauthenticated) {
 					continue
 				}
-				if !yield(policy.Attributes{User: u, Groups: append(impliedGroups(u, g), g)}) {
+				if !yield(policy.Attributes{User: who, Groups: append(impliedGroups(who, g), g)}) {
 					return
 				}
 			}
@@ -65,14 +75,19 @@ func (c *checker) who(r *policy.Rule) iter.Seq[policy.Attributes] {
 	}
 }
 
+const (
+	anonymous       = "system:anonymous"
+	unauthenticated = "system:unauthenticated"
+)
+
 // impliedGroups are those that the API server itself gives to a user, or to the
 // members of other groups.
 func impliedGroups(user string, groups ...string) []string {
 	var all []string
 	parts := strings.Split(user, ":")
 	switch {
-	case user == "system:anonymous":
-		return []string{"system:unauthenticated"}
+	case user == anonymous:
+		return []string{unauthenticated}
 	case strings.HasPrefix(user, saUser) && len(parts) == 4:
 		all = append(all, "system:serviceaccounts", saGroup+parts[2], "system:authenticated")
 	case user != fresh:
@@ -82,9 +97,7 @@ func impliedGroups(user string, groups ...string) []string {
 		if strings.HasPrefix(g, saGroup) {
 			all = append(all, "system:serviceaccounts")
 		}
-		if g != "system:unauthenticated" {
-			all = append(all, "system:authenticated")
-		}
+		all = append(all, "system:authenticated")
 	}
 	return all
 }
@@ -146,6 +159,7 @@ func (c *checker) whatResources(r *policy.Rule, gr policy.GroupResources, yield 
 	if len(names) == 0 {
 		names = []string{fresh}
 	}
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.Contains(n, "*") })
 	verbs := live(r.Verbs, resourceVerbs, resourceVerbs)
 	for _, spec := range specs {
 		if c.deadSpec(gr.Group, spec) {
@@ -162,9 +176,6 @@ func (c *checker) whatResources(r *policy.Rule, gr policy.GroupResources, yield 
 		for _, ns := range c.namespaces(r, group, name) {
 			for _, sub := range subs {
 				for _, object := range names {
-					if strings.Contains(object, "*") {
-						continue
-					}
 					for _, v := range verbs {
 						if len(gr.ResourceNames) > 0 && object != "" && nameless(v, sub) {
 							continue
@@ -230,6 +241,11 @@ func (c *checker) namespaces(r *policy.Rule, group, name string) []string {
 // reach reports rules that no request comes to.
 func (c *checker) reach() {
 	for i := range c.policy.Rules {
+		if all := c.catchAllBefore(i); all >= 0 {
+			c.dead[i] = "shadowed"
+			c.shadowed(i, map[int]bool{all: true})
+			continue
+		}
 		taken, n, reached := map[int]bool{}, 0, false
 		for a := range c.points(i) {
 			n++
@@ -240,17 +256,30 @@ func (c *checker) reach() {
 			}
 			taken[d.Rule] = true
 		}
+		if c.asked > maxAsked {
+			return
+		}
 		at := fmt.Sprintf("rules[%d]", i)
 		switch {
 		case n == 0:
 			c.dead[i] = c.whyDead(i)
 			c.report("never-matches", at, fmt.Sprintf("rule %d matches no request: %s", i+1, c.dead[i]), "", "")
 		case !reached:
-			by := c.shadows(i, taken)
 			c.dead[i] = "shadowed"
-			c.report("shadowed", at, fmt.Sprintf("rule %d never decides: %s", i+1, by), "", "move it up, before what takes its requests, or take it out")
+			c.shadowed(i, taken)
 		}
 	}
+}
+
+func (c *checker) shadowed(i int, taken map[int]bool) {
+	c.report("shadowed", fmt.Sprintf("rules[%d]", i), fmt.Sprintf("rule %d never decides: %s", i+1, c.shadows(i, taken)), "", "move it up, before what takes its requests, or take it out")
+}
+
+// catchAllBefore is an earlier rule without any condition, -1 if there is none.
+func (c *checker) catchAllBefore(i int) int {
+	return slices.IndexFunc(c.policy.Rules[:i], func(r policy.Rule) bool {
+		return len(r.Users)+len(r.UserGroups)+len(r.Verbs)+len(r.Resources)+len(r.Namespaces)+len(r.NonResourceURLs) == 0
+	})
 }
 
 // whyDead says which condition of a rule no request meets.
@@ -279,7 +308,7 @@ func (c *checker) whyDead(i int) string {
 		}
 		return "there is none of its resources"
 	}
-	return "nobody has one of its users or userGroups"
+	return "nobody meets its users and userGroups"
 }
 
 // shadows names the rules that take all requests of rule i: one if one does.

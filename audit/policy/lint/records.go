@@ -149,9 +149,9 @@ func (c *checker) callers() (callers []policy.Attributes, namespaces, names []st
 		return !was
 	}
 	for i := range c.policy.Rules {
-		r := &c.policy.Rules[i]
+		r, n := &c.policy.Rules[i], 0
 		for who := range c.who(r) {
-			if len(callers) >= mostCallers {
+			if n++; len(callers) >= mostCallers || n > maxPoints {
 				break
 			}
 			if len(r.Users)+len(r.UserGroups) > 0 && once("w", who.User+"\x00"+strings.Join(who.Groups, "\x00")) {

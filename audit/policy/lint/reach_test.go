@@ -1,0 +1,140 @@
+package lint_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/audit/policy/lint"
+)
+
+// requests are all requests that a small world can have: what a random policy
+// names and what it does not.
+func requests() []policy.Attributes {
+	var all []policy.Attributes
+	callers := []policy.Attributes{{NoUser: true}, {User: "somebody"}, {User: "system:anonymous", Groups: []string{"system:unauthenticated"}}}
+	const other, accounts = "other.example.com", "system:serviceaccounts"
+	for user, groups := range map[string][]string{
+		"somebody": {"system:authenticated"}, "alice": {"system:authenticated"},
+		"system:serviceaccount:prod:web": {"system:authenticated", accounts, accounts + ":prod"},
+	} {
+		for _, more := range [][]string{nil, {"dev"}, {"ops"}, {accounts}, {accounts, accounts + ":prod"}, {"system:authenticated"}} {
+			callers = append(callers, policy.Attributes{User: user, Groups: slices.Concat(groups, more)})
+		}
+	}
+	for _, who := range callers {
+		for _, r := range []policy.Attributes{
+			{Resource: "pods"}, {Resource: "pods", Subresource: "log"}, {Resource: "pods", Subresource: "exec"}, {Resource: "nodes"}, {Resource: "nodes", Subresource: "status"},
+			{APIGroup: "apps", Resource: "deployments"}, {APIGroup: "apps", Resource: "deployments", Subresource: "status"}, {APIGroup: other, Resource: "things"}, {APIGroup: "apps", Resource: "things"}, {Resource: "things", Subresource: "parts"},
+			{Resource: "pods", Subresource: "parts"}, {Resource: "things", Subresource: "status"}, {APIGroup: "apps", Resource: "things", Subresource: "status"},
+			{APIGroup: other, Resource: "pods"}, {APIGroup: other, Resource: "pods", Subresource: "log"}, {APIGroup: other, Resource: "pods", Subresource: "parts"}, {APIGroup: other, Resource: "nodes"}, {APIGroup: other, Resource: "things", Subresource: "status"},
+		} {
+			namespaces := []string{"", "prod", "test", "elsewhere"}
+			if r.Resource == "nodes" && r.APIGroup == "" {
+				namespaces = namespaces[:1]
+			}
+			for _, ns := range namespaces {
+				for _, v := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
+					names := []string{"a", "b"}
+					if (v == "create" || v == "deletecollection") && r.Subresource == "" {
+						names = []string{""}
+					}
+					for _, name := range names {
+						a := who
+						a.Verb, a.APIGroup, a.Resource, a.Subresource, a.Namespace, a.Name = v, r.APIGroup, r.Resource, r.Subresource, ns, name
+						all = append(all, a)
+					}
+				}
+			}
+		}
+		for _, path := range []string{"/healthz", "/healthz/etcd", "/version", "/api", "/elsewhere"} {
+			for _, v := range []string{"get", "post", "patch", "options"} {
+				a := who
+				a.NonResource, a.Path, a.Verb = true, path, v
+				all = append(all, a)
+			}
+		}
+	}
+	return all
+}
+
+var unreached = regexp.MustCompile(`^rule (\d+) (?:never decides|matches no request)`)
+
+// A rule is said to be unreachable exactly if no request of a small world reaches
+// it, for random policies about that world.
+func TestReach(t *testing.T) {
+	world := requests()
+	rng := rand.New(rand.NewPCG(4, 4))
+	pick := func(from ...string) string {
+		n := 1 + rng.IntN(3)
+		var some []string
+		for _, i := range rng.Perm(len(from))[:min(n, len(from))] {
+			some = append(some, strconv.Quote(from[i]))
+		}
+		return "[" + strings.Join(some, ", ") + "]"
+	}
+	said := 0
+	for range 600 {
+		var b strings.Builder
+		b.WriteString("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n")
+		rules := 2 + rng.IntN(5)
+		for range rules {
+			b.WriteString("- level: Metadata\n")
+			if rng.IntN(4) == 0 {
+				fmt.Fprintf(&b, "  users: %s\n", pick("alice", "system:serviceaccount:prod:web", "system:anonymous", "system:masters", "*"))
+			}
+			if rng.IntN(4) == 0 {
+				fmt.Fprintf(&b, "  userGroups: %s\n", pick("dev", "ops", "system:serviceaccounts", "system:serviceaccounts:prod", "system:authenticated", "system:unauthenticated", "*"))
+			}
+			if rng.IntN(3) == 0 {
+				fmt.Fprintf(&b, "  verbs: %s\n", pick("get", "list", "create", "patch", "post", "*", "exec"))
+			}
+			switch rng.IntN(4) {
+			case 0:
+				fmt.Fprintf(&b, "  nonResourceURLs: %s\n", pick("*", "/healthz*", "/version", "/api", "/api/v1/pods"))
+			case 1, 2:
+				if rng.IntN(3) == 0 {
+					fmt.Fprintf(&b, "  namespaces: %s\n", pick("", "prod", "test", "*"))
+				}
+				fmt.Fprintf(&b, "  resources:\n  - group: %q\n    resources: %s\n", []string{"", "*"}[rng.IntN(2)], pick("pods", "pods/log", "pods/*", "nodes", "*", "*/*", "*/status"))
+				if rng.IntN(4) == 0 {
+					b.WriteString("    resourceNames: [a]\n")
+				}
+				if rng.IntN(2) == 0 {
+					b.WriteString("  - group: apps\n    resources: [deployments]\n")
+				}
+			}
+		}
+		p, err := policy.Load([]byte(b.String()))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, &b)
+		}
+		eval, reached := policy.Compile(p), make([]bool, rules)
+		for i := range world {
+			if d := eval.Decide(&world[i]); d.Rule >= 0 {
+				reached[d.Rule] = true
+			}
+		}
+		var out []int
+		for _, f := range lint.Check("p", []byte(b.String()), lint.Options{}) {
+			if m := unreached.FindStringSubmatch(f.Message); m != nil {
+				n, _ := strconv.Atoi(m[1])
+				out = append(out, n-1)
+			}
+		}
+		said += len(out)
+		for i := range rules {
+			if reached[i] == slices.Contains(out, i) {
+				t.Fatalf("rule %d is reached: %v; said to be unreachable: %v\n%s", i+1, reached[i], slices.Contains(out, i), &b)
+			}
+		}
+	}
+	if said < 200 {
+		t.Errorf("only %d rules were unreachable: the policies test nothing", said)
+	}
+}
