@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// MaxSize is the longest configuration that is read, in bytes: etcd's limit
-// for an object, rounded up.
-const MaxSize = 2 << 20
+// MaxSize is the longest configuration that is read, in bytes: a hundred times
+// kubeadm's manifest. What is written to keep the parser busy takes it seconds
+// for a megabyte.
+const MaxSize = 512 << 10
 
 // format is what can be done with one kind of configuration.
 type format struct {

@@ -58,7 +58,7 @@ func parse(data []byte) (*source, error) {
 func (s *source) check() error {
 	switch {
 	case len(s.text) > MaxSize:
-		return &RefusedError{Msg: fmt.Sprintf("is larger than %d MiB: that is no configuration of an API server", MaxSize>>20)}
+		return &RefusedError{Msg: fmt.Sprintf("is larger than %d KiB: that is no configuration of an API server", MaxSize>>10)}
 	case len(bytes.TrimSpace(s.text)) == 0:
 		return &RefusedError{Msg: "is empty"}
 	case !utf8.Valid(s.text):

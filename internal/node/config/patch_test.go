@@ -367,3 +367,19 @@ func onlyChanges(d string) string {
 	}
 	return strings.Join(out, "\n")
 }
+
+// TestRenderedByKubeadm takes what kubeadm 1.37.2 made of a ClusterConfiguration
+// that the patch had turned auditing on in: nothing is left to do.
+func TestRenderedByKubeadm(t *testing.T) {
+	data, err := os.ReadFile("testdata/rendered-1.37.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := check(t, config.StaticPod, string(data), enable(), kubernetes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := diff.Unified("kubeadm", "patched", string(data), after); d != "" {
+		t.Error(d)
+	}
+}

@@ -81,7 +81,7 @@ func TestUnreadable(t *testing.T) {
 		{"blanks", " \n\t\n", "is empty"},
 		{"binary", "\x7fELF\x02\x01\xff\xfe", "is not UTF-8 text"},
 		{"UTF-16", "\xff\xfea\x00", "is not UTF-8 text"},
-		{"large", strings.Repeat("a: b\n", 500000), "is larger than 2 MiB"},
+		{"large", strings.Repeat("a: b\n", 500000), "is larger than 512 KiB"},
 		{"old Mac line ends", "a: b\rc: d\r", "carriage return"},
 		{"prose", "hello there\n", "is no configuration of an API server"},
 		{"another object", "apiVersion: v1\nkind: Secret\n", "is no configuration of an API server"},

@@ -156,7 +156,7 @@ func spaces(n int) string { return strings.Repeat(" ", max(n, 0)) }
 
 // unit is by how much the file indents a mapping in a mapping.
 func (s *source) unit() int {
-	n := s.find(func(key, value *yaml.Node) bool {
+	n := s.find(func(_, value *yaml.Node) bool {
 		return value.Kind == yaml.MappingNode && len(value.Content) > 0 && value.Style&yaml.FlowStyle == 0
 	}, func(key, value *yaml.Node) int { return value.Content[0].Column - key.Column })
 	if n < 1 {
