@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,14 +34,12 @@ type node struct {
 	client           *http.Client
 	plain            []byte // the manifest as kubeadm wrote it
 
-	mu    sync.Mutex
-	downs []time.Duration // how long the API server was away, each time
 }
 
 // startNode returns when the API server is ready.
 func startNode(t *testing.T) *node {
 	t.Helper()
-	n := &node{lab: needs(t, labVar), bin: needs(t, "KTRAIL_E2E_BIN"), ktrail: needs(t, "KTRAIL_E2E_KTRAIL")}
+	n := &node{lab: needs(t, labVar), bin: needs(t, "KTRAIL_E2E_BIN"), ktrail: needs(t, "KTRAIL_E2E_STATIC")}
 	begun := time.Now()
 	path := n.bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	if err := os.Setenv("PATH", path); err != nil {
@@ -216,11 +213,13 @@ state = "%[1]s/state"
     SystemdCgroup = false
 `
 
-const kubeadmConfig = `apiVersion: kubeadm.k8s.io/v1beta4
+const kubeadmInit = `apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
 localAPIEndpoint: {advertiseAddress: %q, bindPort: 6443}
 nodeRegistration: {criSocket: "unix://%s", name: %q}
----
+`
+
+const kubeadmConfig = kubeadmInit + `---
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 kubernetesVersion: %s

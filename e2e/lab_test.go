@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 // TestNode runs [TestInsideNode] in namespaces of its own.
 func TestNode(t *testing.T) {
 	needs(t, "KTRAIL_E2E_BIN")
-	needs(t, "KTRAIL_E2E_KTRAIL")
+	needs(t, "KTRAIL_E2E_STATIC")
 	for _, name := range []string{"manifests", "pki", "admin.conf", "kubelet.conf", "super-admin.conf"} {
 		if _, err := os.Lstat("/etc/kubernetes/" + name); err == nil {
 			t.Fatalf("this machine has /etc/kubernetes/%s: it may be a real node, and no test control plane is started beside one. Run make e2e elsewhere, or move that away if it is a leftover.", name)
