@@ -44,6 +44,8 @@ type Distribution struct {
 	args func(ctx context.Context, n *Node, p *Process) error
 	// restart makes the API server start again. Until it returns, p may run.
 	restart func(ctx context.Context, n *Node, p *Process) error
+	// kill ends an API server that does not end by itself; nil if restart sees to it.
+	kill func(ctx context.Context, n *Node, p *Process) error
 	// attempts counts the containers' starts, by directory; nil if that is unknown.
 	attempts func(ctx context.Context, n *Node) (map[string]int, error)
 	// tail is the last lines that the API server wrote.
@@ -106,7 +108,7 @@ func findKubeadm(ctx context.Context, n *Node) (*Distribution, error) {
 		Name: "kubeadm", Kind: config.StaticPod, Config: path.Join(dir, name), Temp: path.Dir(dir), Program: apiServer,
 		Kubeconfigs: []string{"/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"},
 		Watched:     true, Persists: true, Mounts: true,
-		restart: terminate, attempts: podAttempts, tail: podTail,
+		restart: signal("-TERM"), kill: signal("-KILL"), attempts: podAttempts, tail: podTail,
 	}
 	for _, other := range pods {
 		if other != name {
@@ -184,16 +186,18 @@ func isAPIServerPod(data []byte) bool {
 	return false
 }
 
-// terminate ends the API server as kubelet does; kubelet starts it again at once.
-func terminate(ctx context.Context, n *Node, p *Process) error {
-	r, err := n.Host.Run(ctx, []string{"kill", "-TERM", strconv.Itoa(p.PID)}, nil)
-	if err != nil {
-		return fmt.Errorf("restart the API server: %w", err)
+// signal ends the API server as kubelet does; kubelet starts it again at once.
+func signal(name string) func(context.Context, *Node, *Process) error {
+	return func(ctx context.Context, n *Node, p *Process) error {
+		r, err := n.Host.Run(ctx, []string{"kill", name, strconv.Itoa(p.PID)}, nil)
+		if err != nil {
+			return fmt.Errorf("end the API server: %w", err)
+		}
+		if r.Status != 0 { // it ended by itself, which the wait will see
+			n.Log.Info("kill", "host", n.Name(), "pid", p.PID, "status", r.Status, "stderr", string(r.Stderr))
+		}
+		return nil
 	}
-	if r.Status != 0 { // it ended by itself, which the wait will see
-		n.Log.Info("kill", "host", n.Name(), "pid", p.PID, "status", r.Status, "stderr", string(r.Stderr))
-	}
-	return nil
 }
 
 // podDirs are the log directories of the API server's pods: one a manifest,

@@ -183,6 +183,7 @@ func (n *Node) lookAtAPI(ctx context.Context, l *Look) error {
 	case lost(err) || ctx.Err() != nil:
 		return err
 	case err != nil:
+		l.api = nil // asking it for more would say the same again
 		l.Problems = append(l.Problems, "the API server does not answer: "+err.Error())
 		return nil
 	case a.status != http.StatusOK:

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/ktrail/ktrail/audit/finding"
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/internal/node/config"
@@ -98,9 +100,6 @@ func (n *Node) Plan(ctx context.Context, l *Look, r Request) (*Plan, error) {
 	change := config.Change{Set: wanted(l, r, p)}
 	p.Args = flags.Apply(l.Settings.Args, change.Set, nil)
 	s, _ := flags.Read(p.Args, l.version())
-	for _, refusal := range flags.Validate(p.Args, l.version()) {
-		p.problem("the API server would not start: %s", refusal.Error())
-	}
 	if !s.Log.On() && !s.Webhook.On() {
 		p.problem("there is nowhere to record to: --audit-log-path is empty and there is no --audit-webhook-config-file")
 	}
@@ -121,7 +120,39 @@ func (n *Node) Plan(ctx context.Context, l *Look, r Request) (*Plan, error) {
 	if err := n.planConfig(ctx, p, change); err != nil {
 		return nil, err
 	}
+	p.advise()
 	return p, n.planRestart(ctx, p)
+}
+
+// advise adds what is known of the flags beside the API server's own rules. What
+// is wrong already is no reason to refuse a change: only what would become wrong.
+func (p *Plan) advise() {
+	o := flags.Options{Version: p.Look.version(), File: p.Look.Distribution.Config}
+	if loaded, err := policy.Load(p.policy); err == nil {
+		o.Policy = loaded
+	}
+	before := map[string]bool{}
+	for _, f := range flags.Advise(p.Look.Settings.Args, o) {
+		before[f.Name] = true
+	}
+	refused := map[string]bool{}
+	for _, r := range flags.Validate(p.Args, p.Look.version()) {
+		p.problem("the API server would not start: %s", r.Error())
+		refused[r.Arg.Name] = true
+	}
+	for _, f := range flags.Advise(p.Args, o) {
+		text := f.Message
+		if f.Fix != "" {
+			text += "; " + strings.Join(strings.Fields(f.Fix), " ")
+		}
+		switch {
+		case slices.ContainsFunc(slices.Collect(maps.Keys(refused)), func(name string) bool { return strings.Contains(f.Message, name) }):
+		case f.Severity == finding.Error && !before[f.Name]:
+			p.problem("%s", text)
+		case f.Severity != finding.Note:
+			p.warn("%s", text)
+		}
+	}
 }
 
 // wanted are the flags to set: what was asked for, and what is recommended for

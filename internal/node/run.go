@@ -108,6 +108,14 @@ type operation struct {
 	report  *Report
 }
 
+// kill ends a process that ktrail asked to end, nil if it did not.
+func (o *operation) kill(n *Node, p *Process) func(context.Context) error {
+	if o.d.kill == nil || !o.Stop.same(p) {
+		return nil
+	}
+	return func(ctx context.Context) error { return o.d.kill(ctx, n, p) }
+}
+
 // Do carries a plan out: it applies it, waits, verifies, and rolls back by
 // itself when that fails or ctx ends. A [RolledBackError] comes with a report.
 func (n *Node) Do(ctx context.Context, p *Plan, timeout time.Duration) (*Report, error) {
@@ -274,6 +282,7 @@ func (n *Node) forward(ctx context.Context, o *operation) error {
 			return err
 		}
 		w := wish{args: s.New, not: s.Before, attempts: s.Attempts, timeout: o.timeout, step: stepWait}
+		w.kill = o.kill(n, s.Before)
 		if _, err := n.await(ctx, o.d, o.api, w, &o.outage); err != nil {
 			return err
 		}
@@ -311,10 +320,11 @@ func (n *Node) retreat(ctx context.Context, o *operation, cause error) (*Report,
 		return nil, &InterruptedError{Host: n.Name(), Operation: o.Operation, Step: o.Step, Err: cause}
 	}
 	o.Reason = why(ctx, cause)
+	interrupted := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.timeout+time.Minute)
 	defer cancel()
 	n.progress(stepBack, "rolling back: %s", o.Reason)
-	if o.d.tail != nil && slices.Contains([]string{stepWait, stepVerify}, o.Step) {
+	if o.d.tail != nil && !interrupted && slices.Contains([]string{stepWait, stepVerify}, o.Step) {
 		// The last words are worth having, but nothing waits for them.
 		o.Tail, _ = o.d.tail(ctx, n)
 	}
@@ -356,6 +366,7 @@ func (n *Node) backward(ctx context.Context, o *operation) error {
 	if changed || s.Stop != nil {
 		w.settle = settle
 	}
+	w.kill = o.kill(n, s.Stop)
 	if _, err := n.await(ctx, o.d, o.api, w, &o.outage); err != nil {
 		return err
 	}

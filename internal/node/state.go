@@ -161,7 +161,7 @@ func hash(data []byte) string {
 }
 
 // prepare fills the backup directory and then announces the operation. Until it
-// has, nothing of the node's own was touched.
+// has, nothing of the node's own was touched. What is in the state has its copies.
 func (n *Node) prepare(ctx context.Context, s *State, p *Plan) error {
 	for _, dir := range []string{"", "old", "new"} {
 		if err := n.mkdir(ctx, path.Join(s.Backup, dir)); err != nil {
@@ -191,13 +191,13 @@ func (n *Node) prepare(ctx context.Context, s *State, p *Plan) error {
 		s.Files = append(s.Files, c)
 	}
 	if c := p.Cluster; c != nil {
-		s.Cluster = &ClusterChange{Old: hash(c.Old), New: hash(c.New)}
 		if err := keep(path.Join("old", clusterFile), c.Old); err != nil {
 			return err
 		}
 		if err := keep(path.Join("new", clusterFile), c.New); err != nil {
 			return err
 		}
+		s.Cluster = &ClusterChange{Old: hash(c.Old), New: hash(c.New)}
 	}
 	record, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit/flags"
+	"github.com/ktrail/ktrail/internal/node/config"
 )
 
 // Status is what auditing looks like on a node.
@@ -25,7 +26,6 @@ type Status struct {
 	// Policy and Log are paths on the node; PolicyHash is SHA-256 in hex.
 	Policy     string `json:"policy,omitempty"`
 	PolicyHash string `json:"policy_sha256,omitempty"`
-	PolicyName string `json:"policy_name,omitempty"`
 	Log        string `json:"log,omitempty"`
 	// LogBytes is the size of the log with its rotated files.
 	LogBytes int64 `json:"log_bytes"`
@@ -46,6 +46,10 @@ func (s *Status) warn(format string, args ...any) {
 // Status looks at a node. It changes nothing, and needs no API server that works.
 func (n *Node) Status(ctx context.Context) (*Status, error) {
 	s := &Status{Node: n.Name(), Warnings: []string{}}
+	last, err := n.lastWritten(ctx)
+	if err != nil {
+		return nil, err
+	}
 	l, err := n.Look(ctx)
 	if err != nil {
 		return nil, err
@@ -84,7 +88,39 @@ func (n *Node) Status(ctx context.Context) (*Status, error) {
 	if err := n.statusPolicy(ctx, l, set, s); err != nil {
 		return nil, err
 	}
-	return s, n.statusLog(ctx, l, set, s)
+	return s, n.statusLog(ctx, l, set, s, last)
+}
+
+// lastWritten is when each log was written to last. It is asked before anything
+// else: looking at the node makes events, too.
+func (n *Node) lastWritten(ctx context.Context) (map[string]time.Time, error) {
+	d, err := n.distribution(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data, err := n.Host.ReadFile(ctx, d.Config)
+	if err != nil {
+		return nil, fmt.Errorf("look at the API server's configuration: %w", err)
+	}
+	conf, err := config.Read(d.Kind, data)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.Config, err)
+	}
+	set, _ := flags.Read(conf.Args, flags.Version{})
+	where, _ := d.onHost(conf.Mounts, set.Log.Path)
+	if set.Log.Path == "-" {
+		if where, err = lastPodLog(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	if where == "" || !path.IsAbs(where) {
+		return nil, nil
+	}
+	info, err := n.Host.Stat(ctx, where)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return map[string]time.Time{where: info.ModTime}, err
 }
 
 func (n *Node) statusPolicy(ctx context.Context, l *Look, set flags.Settings, s *Status) error {
@@ -124,7 +160,7 @@ func (n *Node) statusPolicy(ctx context.Context, l *Look, set flags.Settings, s 
 	return nil
 }
 
-func (n *Node) statusLog(ctx context.Context, l *Look, set flags.Settings, s *Status) error {
+func (n *Node) statusLog(ctx context.Context, l *Look, set flags.Settings, s *Status, last map[string]time.Time) error {
 	if !set.Log.On() {
 		return nil
 	}
@@ -135,8 +171,7 @@ func (n *Node) statusLog(ctx context.Context, l *Look, set flags.Settings, s *St
 			return err
 		}
 	} else {
-		var m = l.Settings.Mounts
-		where, mount := l.Distribution.onHost(m, set.Log.Path)
+		where, mount := l.Distribution.onHost(l.Settings.Mounts, set.Log.Path)
 		if where == "" {
 			s.warn("the log %s is lost with the container: nothing is mounted there", set.Log.Path)
 			return nil
@@ -158,6 +193,9 @@ func (n *Node) statusLog(ctx context.Context, l *Look, set flags.Settings, s *St
 	}
 	s.LogBytes = info.Size
 	at := info.ModTime.UTC()
+	if before, ok := last[s.Log]; ok {
+		at = before.UTC()
+	}
 	s.LastEvent = &at
 	if age, err := n.age(ctx, at); err == nil {
 		s.Age = age.Seconds()

@@ -30,7 +30,7 @@ type Verification struct {
 	// Level is what was recorded, Wanted what the policy says.
 	Level  string `json:"level,omitempty"`
 	Wanted string `json:"wanted_level,omitempty"`
-	// Took is from the request's end to its event in the log.
+	// Took is from sending the request to its event in the log.
 	Took float64 `json:"seconds,omitempty"`
 	// CPU is what the API server used meanwhile, in cores.
 	CPU     float64 `json:"cpu_cores"`
@@ -217,6 +217,7 @@ func (n *Node) find(ctx context.Context, c *apiClient, t *trail, pr *probe, v *V
 			return "", err
 		}
 		v.Marker = marker()
+		sent := time.Now()
 		a, err := c.do(ctx, pr.mark(v.Marker))
 		switch {
 		case lost(err) || ctx.Err() != nil:
@@ -228,13 +229,13 @@ func (n *Node) find(ctx context.Context, c *apiClient, t *trail, pr *probe, v *V
 			v.fail("the API server does not accept the administrator's certificate (401)")
 			return "", nil
 		}
-		line, rotated, took, err := n.follow(ctx, t.log, offset, v.Marker, patience)
+		line, rotated, err := n.follow(ctx, t.log, offset, v.Marker, patience)
 		if err != nil {
 			return "", err
 		}
 		switch {
 		case line != "":
-			v.Took = took.Seconds()
+			v.Took = time.Since(sent).Seconds()
 			return line, nil
 		case rotated && try < 3:
 			continue
@@ -264,7 +265,7 @@ func (n *Node) size(ctx context.Context, name string) (int64, error) {
 
 // follow reads a growing file from offset on until a line with the marker is
 // complete. It tells whether the file was replaced instead.
-func (n *Node) follow(ctx context.Context, name string, offset int64, marker string, patience time.Duration) (line string, rotated bool, took time.Duration, err error) {
+func (n *Node) follow(ctx context.Context, name string, offset int64, marker string, patience time.Duration) (line string, rotated bool, err error) {
 	begun := time.Now()
 	var rest []byte // of a line that is not complete yet
 	for {
@@ -272,9 +273,9 @@ func (n *Node) follow(ctx context.Context, name string, offset int64, marker str
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return "", false, 0, fmt.Errorf("read the log: %w", err)
+			return "", false, fmt.Errorf("read the log: %w", err)
 		case size < offset:
-			return "", true, 0, nil
+			return "", true, nil
 		}
 		offset += int64(len(data))
 		rest = append(rest, data...)
@@ -286,17 +287,17 @@ func (n *Node) follow(ctx context.Context, name string, offset int64, marker str
 			l := rest[:i]
 			rest = rest[i+1:]
 			if bytes.Contains(l, []byte(marker)) {
-				return criMessage(string(l)), false, time.Since(begun), nil
+				return criMessage(string(l)), false, nil
 			}
 		}
 		if len(data) > 0 {
 			continue
 		}
 		if time.Since(begun) > patience {
-			return "", false, 0, nil
+			return "", false, nil
 		}
 		if err := n.pause(ctx, 50*time.Millisecond); err != nil {
-			return "", false, 0, err
+			return "", false, err
 		}
 	}
 }

@@ -42,7 +42,14 @@ type wish struct {
 	attempts map[string]int
 	timeout  time.Duration
 	step     string
+	// kill ends the process that it must not be, if that was asked to end and has
+	// not after grace; nil where kubelet does so itself.
+	kill func(context.Context) error
 }
+
+// grace is what kubelet gives the API server, too (terminationGracePeriodSeconds
+// of a pod that does not say). Left alone it would end after a minute.
+const grace = 30 * time.Second
 
 // outage measures how long the API server was away, by asking it all along.
 type outage struct{ since, until time.Time }
@@ -110,6 +117,12 @@ func (n *Node) await(ctx context.Context, d *Distribution, c *apiClient, w wish,
 		if starts > 2 || starts == 2 && !absent.IsZero() && time.Since(absent) > 3*time.Second {
 			return nil, &CrashError{Starts: starts}
 		}
+		if w.kill != nil && p.same(w.not) && time.Since(begun) > grace {
+			if err := w.kill(ctx); err != nil {
+				return nil, err
+			}
+			w.kill = nil
+		}
 		if time.Since(begun) > w.timeout {
 			return nil, &NotReadyError{After: time.Since(begun), State: state}
 		}
@@ -138,7 +151,7 @@ func (n *Node) check(ctx context.Context, d *Distribution, c *apiClient, w wish,
 	case !slices.Equal(auditArgs(p.Args), w.args):
 		missing = fmt.Sprintf("the API server (pid %d) still runs with other flags", p.PID)
 	case !ready:
-		missing = fmt.Sprintf("the API server (pid %d) is starting", p.PID)
+		missing = fmt.Sprintf("the API server (pid %d) is not ready yet", p.PID)
 	}
 	return p, missing, nil
 }
