@@ -163,7 +163,7 @@ func (a *advisor) add(f advice) {
 		Name: f.name, Severity: f.severity, File: a.o.File, Message: f.message, Reason: f.reason,
 		Fix: f.fix, Doc: Doc + "#" + f.name,
 	}
-	if arg, ok := Last(a.args, f.at); ok {
+	if arg, ok := a.place(f.at); ok {
 		out.Line, out.Column = arg.Line, arg.Column
 	}
 	if out.Fix == "" {
@@ -181,6 +181,22 @@ func (a *advisor) add(f advice) {
 		a.set = append(a.set, f.set...)
 		a.unset = append(a.unset, f.unset...)
 	}
+}
+
+// place is the flag at which a finding is shown: its own, else that which turns
+// its back end on.
+func (a *advisor) place(name string) (Arg, bool) {
+	if name == "" {
+		return Arg{}, false
+	}
+	on := LogPath
+	if strings.HasPrefix(name, WebhookPrefix) {
+		on = WebhookConfig
+	}
+	if arg, ok := Last(a.args, name); ok {
+		return arg, true
+	}
+	return Last(a.args, on)
 }
 
 // given is whether a flag stands in the arguments.

@@ -95,7 +95,7 @@ func Process(ctx context.Context, h host.Host, pid int) (in Input, notes []strin
 	}
 	if kind, err := config.Detect(data); err != nil || kind != config.CommandLine {
 		program, _, _ := strings.Cut(string(data), "\x00")
-		return Input{}, nil, fmt.Errorf("process %d is no kube-apiserver, it is %s", pid, path.Base(program))
+		return Input{}, nil, fmt.Errorf("process %d is no kube-apiserver, it is %s", pid, path.Base(strings.TrimSpace(program)))
 	}
 	in = Input{Name: name, Data: data}
 	// The command line says neither the version nor the mounts; the manifest that

@@ -32,6 +32,7 @@ type adviseOptions struct {
 	perSecond  float64
 	eventBytes string
 	free       string
+	root       string // a directory in front of every path of a node, for tests
 
 	version flags.Version
 	rate    flags.Rate
@@ -82,6 +83,8 @@ warnings. A comment in FILE silences one kind of finding there:
 	f.StringSliceVar(&o.logs, "log", nil, "take rate and sizes from these audit logs, `FILE`,... (- is standard input)")
 	f.StringVar(&o.free, "free", "", "`space` that the log's disk has, such as 20GB (default on a node: what is free)")
 	o.hosts.AddFlags(f)
+	f.StringVar(&o.root, "root", "", "a `DIR` in front of every path")
+	_ = f.MarkHidden("root")
 	o.flags(cmd)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		var missing *pflag.NotExistError
@@ -220,7 +223,7 @@ func (c *cmdline) meter(m *advise.Meter, name string) error {
 
 // input finds what is to be judged.
 func (o *adviseOptions) input(ctx context.Context, c *cmdline) (in advise.Input, err error) {
-	h := host.Local{}
+	h := host.Local{Root: o.root}
 	var notes []string
 	switch m := processName.FindStringSubmatch(o.subject); {
 	case len(o.words) > 0:
@@ -239,7 +242,9 @@ func (o *adviseOptions) input(ctx context.Context, c *cmdline) (in advise.Input,
 		if atoi != nil || pid > math.MaxInt32 {
 			return in, usagef("%s is no process ID", quote(o.subject))
 		}
-		in, notes, err = advise.Process(ctx, h, pid)
+		if in, notes, err = advise.Process(ctx, h, pid); err != nil {
+			return in, usagef("%s", clean(err.Error()))
+		}
 	default:
 		in.Name = o.subject
 		if in.Data, err = c.configText(o.subject); err != nil {
@@ -320,7 +325,8 @@ func subjectName(name string) string {
 	return clean(name)
 }
 
-// configText reads a configuration; "-" is standard input.
+// configText reads a configuration, of one that is too long as much as shows it;
+// "-" is standard input.
 func (c *cmdline) configText(name string) ([]byte, error) {
 	in := c.In
 	if name != "-" {
@@ -336,7 +342,7 @@ func (c *cmdline) configText(name string) ([]byte, error) {
 		return nil, readError(name, err)
 	}
 	if len(data) > config.MaxSize {
-		return nil, usagef("%s is larger than %d MiB: that is no configuration of an API server", quote(name), config.MaxSize>>20)
+		return nil, usagef("%s is larger than %d KiB: that is no configuration of an API server", quote(name), config.MaxSize>>10)
 	}
 	return data, nil
 }
@@ -355,7 +361,7 @@ func (o *adviseOptions) judge(c *cmdline, all []advise.Input) error {
 	}
 	for i, r := range reports {
 		if r.Version.IsZero() && o.format == formatText {
-			c.hint("the version of Kubernetes is not in %s: judged as %s; --kubernetes says which it is", subjectName(all[i].Name), flags.Latest)
+			c.hint("no Kubernetes version in %s: judged as %s; say --kubernetes", subjectName(all[i].Name), flags.Latest)
 			break
 		}
 	}
