@@ -229,3 +229,16 @@ func requestFor(r random, p *policy.Policy) *policy.Attributes {
 	}
 	return a
 }
+
+func TestDecideLarge(t *testing.T) {
+	for _, n := range []int{30, 300, 3000} {
+		p, requests := LargePolicy(n)
+		met := map[int]bool{}
+		for _, d := range hold(t, p, append(requests, sample(t)[:200]...)) {
+			met[d.Rule] = true
+		}
+		if len(met) < min(n, 1000) {
+			t.Errorf("%d rules: only %d were met", n, len(met))
+		}
+	}
+}

@@ -19,13 +19,13 @@ import (
 
 // ToUpstream is p in the API server's types.
 func ToUpstream(p *policy.Policy) *auditinternal.Policy {
-	up := &auditinternal.Policy{OmitStages: stages(p.OmitStages), OmitManagedFields: p.OmitManagedFields}
+	up := &auditinternal.Policy{OmitStages: ToStages(p.OmitStages), OmitManagedFields: p.OmitManagedFields}
 	up.Name = p.Name
 	for i := range p.Rules {
 		r := &p.Rules[i]
 		ur := auditinternal.PolicyRule{
 			Level: auditinternal.Level(r.Level.String()), Users: r.Users, UserGroups: r.UserGroups, Verbs: r.Verbs,
-			Namespaces: r.Namespaces, NonResourceURLs: r.NonResourceURLs, OmitStages: stages(r.OmitStages), OmitManagedFields: r.OmitManagedFields,
+			Namespaces: r.Namespaces, NonResourceURLs: r.NonResourceURLs, OmitStages: ToStages(r.OmitStages), OmitManagedFields: r.OmitManagedFields,
 		}
 		for _, gr := range r.Resources {
 			ur.Resources = append(ur.Resources, auditinternal.GroupResources{Group: gr.Group, Resources: gr.Resources, ResourceNames: gr.ResourceNames})
@@ -35,7 +35,8 @@ func ToUpstream(p *policy.Policy) *auditinternal.Policy {
 	return up
 }
 
-func stages(s policy.Stages) []auditinternal.Stage {
+// ToStages is a set in the API server's types.
+func ToStages(s policy.Stages) []auditinternal.Stage {
 	var list []auditinternal.Stage
 	for _, n := range s.Names() {
 		list = append(list, auditinternal.Stage(n))
@@ -48,7 +49,7 @@ func stages(s policy.Stages) []auditinternal.Stage {
 func FromUpstream(up *auditinternal.Policy) (*policy.Policy, error) {
 	p := &policy.Policy{Name: up.Name, OmitManagedFields: up.OmitManagedFields}
 	var err error
-	if p.OmitStages, err = fromStages(up.OmitStages); err != nil {
+	if p.OmitStages, err = FromStages(up.OmitStages); err != nil {
 		return nil, err
 	}
 	for i := range up.Rules {
@@ -57,7 +58,7 @@ func FromUpstream(up *auditinternal.Policy) (*policy.Policy, error) {
 		if r.Level, err = policy.ParseLevel(string(ur.Level)); err != nil {
 			return nil, err
 		}
-		if r.OmitStages, err = fromStages(ur.OmitStages); err != nil {
+		if r.OmitStages, err = FromStages(ur.OmitStages); err != nil {
 			return nil, err
 		}
 		if ur.Resources != nil {
@@ -71,7 +72,8 @@ func FromUpstream(up *auditinternal.Policy) (*policy.Policy, error) {
 	return p, nil
 }
 
-func fromStages(list []auditinternal.Stage) (all policy.Stages, err error) {
+// FromStages is the set of a list.
+func FromStages(list []auditinternal.Stage) (all policy.Stages, err error) {
 	for _, s := range list {
 		one, err := policy.ParseStage(string(s))
 		if err != nil {
@@ -84,7 +86,7 @@ func fromStages(list []auditinternal.Stage) (all policy.Stages, err error) {
 
 // SameStages is whether a set and a list hold the same.
 func SameStages(s policy.Stages, list []auditinternal.Stage) bool {
-	return sets.New(stages(s)...).Equal(sets.New(list...))
+	return sets.New(ToStages(s)...).Equal(sets.New(list...))
 }
 
 // Attributes are a request in the API server's types.

@@ -187,7 +187,7 @@ func (f *filler) put(clause int, key, sub string) {
 }
 
 func (f *filler) table(hashOf func([2]string) uint64) table {
-	t := table{miss: f.wild}
+	t := table{miss: f.wild, miss64: f.wild.words[0]}
 	if len(f.keys) == 0 {
 		return t
 	}
@@ -195,7 +195,7 @@ func (f *filler) table(hashOf func([2]string) uint64) table {
 	for size < 4*len(f.keys) {
 		size *= 2
 	}
-	t.slots, t.mask = make([]slot, size), uint64(size-1)
+	t.slots = make([]slot, size)
 	for _, k := range f.keys {
 		s := f.sets[k]
 		s.add(f.wild)

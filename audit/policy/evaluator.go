@@ -75,38 +75,38 @@ type index struct {
 
 // firstOf64 is the first rule that a matches, -1 for none, of at most 64 clauses.
 func (x *index) firstOf64(a *Attributes) int32 {
-	m := x.verbs.find(a.Verb).word0()
+	m := x.verbs.find64(a.Verb)
 	switch {
 	case a.NonResource:
 		m &= x.path64(a.Path)
 	case a.Subresource == "":
-		m &= x.apiGroups.find(a.APIGroup).word0() & x.bare.find(a.Resource).word0()
+		m &= x.apiGroups.find64(a.APIGroup) & x.bare.find64(a.Resource)
 	default:
-		m &= x.apiGroups.find(a.APIGroup).word0() & (x.anySub.find(a.Resource).word0() |
-			x.subs.find(a.Subresource).word0() | x.pairs.findPair(a.Resource, a.Subresource).word0())
+		m &= x.apiGroups.find64(a.APIGroup) & (x.anySub.find64(a.Resource) |
+			x.subs.find64(a.Subresource) | x.pair64(a))
 	}
 	// What comes after the first clause that asks for nothing more cannot win.
 	if sure := m &^ x.asks; sure != 0 {
 		m &= sure ^ (sure - 1)
 	}
 	if m&x.asksNamespace != 0 {
-		m &= x.namespaces.find(a.Namespace).word0()
+		m &= x.namespaces.find64(a.Namespace)
 	}
 	if m&x.asksUser != 0 {
 		if a.NoUser {
 			m &^= x.asksUser
 		} else {
-			m &= x.users.find(a.User).word0()
+			m &= x.users.find64(a.User)
 		}
 	}
 	if m&x.asksName != 0 {
-		m &= x.names.find(a.Name).word0()
+		m &= x.names.find64(a.Name)
 	}
 	if m&x.asksGroup != 0 {
 		fit := ^x.asksGroup
 		if !a.NoUser {
 			for _, g := range a.Groups {
-				fit |= x.groups.find(g).word0()
+				fit |= x.groups.find64(g)
 			}
 		}
 		m &= fit
@@ -117,13 +117,20 @@ func (x *index) firstOf64(a *Attributes) int32 {
 	return x.rules[bits.TrailingZeros64(m)]
 }
 
+func (x *index) pair64(a *Attributes) uint64 {
+	if s := x.pairs.pair(a.Resource, a.Subresource); s != nil {
+		return s.set64
+	}
+	return x.pairs.miss64
+}
+
 func (x *index) path64(path string) uint64 {
-	m := x.exact.find(path).word0()
+	m := x.exact.find64(path)
 	for _, n := range x.lengths {
 		if n > len(path) {
 			break
 		}
-		m |= x.prefixes.find(path[:n]).word0()
+		m |= x.prefixes.find64(path[:n])
 	}
 	return m
 }
@@ -166,7 +173,9 @@ func (x *index) first(a *Attributes) int32 {
 		} else {
 			target.add(x.anySub.find(a.Resource))
 			target.add(x.subs.find(a.Subresource))
-			target.add(x.pairs.findPair(a.Resource, a.Subresource))
+			if s := x.pairs.pair(a.Resource, a.Subresource); s != nil {
+				target.add(s.set)
+			}
 		}
 	}
 	for i := range (x.words + 63) / 64 {

@@ -12,8 +12,6 @@ func newSet(words int) *set {
 	return &set{words: make([]uint64, words), summary: make([]uint64, (words+63)/64)}
 }
 
-func (s *set) word0() uint64 { return s.words[0] }
-
 func (s *set) put(clause int) {
 	s.words[clause>>6] |= 1 << (clause & 63)
 	s.summary[clause>>12] |= 1 << (clause >> 6 & 63)
@@ -33,50 +31,70 @@ func (s *set) add(t *set) {
 // the policy's author chooses what is in it; what clients send is looked up and
 // meets the next free slot soon, whatever it is.
 type table struct {
-	slots []slot
-	mask  uint64
-	miss  *set // of what is not in the table
+	slots []slot // a power of two, or none
+	miss  *set   // of what is not in the table
+	// miss64 and slot.set64 are the first words of the sets, at hand for policies
+	// of at most 64 clauses, which most are.
+	miss64 uint64
 }
 
 type slot struct {
 	hash     uint64 // 0 in a free slot
+	set64    uint64
 	key, sub string
 	set      *set
 }
 
+// find is the set of a key.
 func (t *table) find(key string) *set {
-	if len(t.slots) == 0 {
-		return t.miss
+	if s := t.slot(key); s != nil {
+		return s.set
 	}
-	return t.at(hash(key), key, "")
+	return t.miss
 }
 
-func (t *table) findPair(key, sub string) *set {
-	if len(t.slots) == 0 {
-		return t.miss
+// find64 is the first word of the set of a key.
+func (t *table) find64(key string) uint64 {
+	if s := t.slot(key); s != nil {
+		return s.set64
 	}
-	return t.at(hashPair(key, sub), key, sub)
+	return t.miss64
 }
 
-func (t *table) at(h uint64, key, sub string) *set {
-	for i := h & t.mask; ; i = (i + 1) & t.mask {
+func (t *table) slot(key string) *slot {
+	if len(t.slots) == 0 {
+		return nil
+	}
+	return t.probe(hash(key), key, "")
+}
+
+// pair is the slot of a pair, nil if there is none.
+func (t *table) pair(key, sub string) *slot {
+	if len(t.slots) == 0 {
+		return nil
+	}
+	return t.probe(hashPair(key, sub), key, sub)
+}
+
+func (t *table) probe(h uint64, key, sub string) *slot {
+	for i := h; ; i++ {
 		s := &t.slots[i&uint64(len(t.slots)-1)]
 		if s.hash == h && s.key == key && s.sub == sub {
-			return s.set
+			return s
 		}
 		if s.hash == 0 {
-			return t.miss
+			return nil
 		}
 	}
 }
 
 // put is called with a key that the table does not have.
 func (t *table) put(h uint64, key, sub string, s *set) {
-	i := h & t.mask
-	for t.slots[i].hash != 0 {
-		i = (i + 1) & t.mask
+	i, mask := h, uint64(len(t.slots)-1)
+	for t.slots[i&mask].hash != 0 {
+		i++
 	}
-	t.slots[i] = slot{hash: h, key: key, sub: sub, set: s}
+	t.slots[i&mask] = slot{hash: h, key: key, sub: sub, set: s, set64: s.words[0]}
 }
 
 func hashPair(key, sub string) uint64 { return mix(hash(key), hash(sub)) | 1<<63 }
