@@ -186,3 +186,48 @@ func TestSummary(t *testing.T) {
 		}
 	}
 }
+
+// FuzzWrite: whatever stands in a finding, every form stays what it is: one
+// command a line, JSON that reads back, nothing that a terminal obeys.
+func FuzzWrite(f *testing.F) {
+	for _, s := range some() {
+		f.Add(s.File, s.Message, s.Fix)
+	}
+	f.Fuzz(func(t *testing.T, file, message, fix string) {
+		in := []finding.Finding{{Name: "n", Severity: finding.Warning, File: file, Line: 1, Message: message, Reason: message, Fix: fix}}
+		for name, write := range map[string]func(io.Writer, []finding.Finding) error{
+			"text":   func(w io.Writer, fs []finding.Finding) error { return finding.WriteText(w, fs, finding.TextOptions{}) },
+			"json":   finding.WriteJSON,
+			"sarif":  func(w io.Writer, fs []finding.Finding) error { return finding.WriteSARIF(w, fs, finding.Tool{}) },
+			"github": finding.WriteGitHub,
+		} {
+			var b bytes.Buffer
+			if err := write(&b, in); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range b.String() {
+				if r != '\n' && (r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x202e || r == 0x200b || r == 0x2028) {
+					t.Fatalf("%s: hostile character %q", name, r)
+				}
+			}
+			switch name {
+			case "github":
+				if bytes.Count(b.Bytes(), []byte("\n")) != 1 || !bytes.HasPrefix(b.Bytes(), []byte("::warning ")) {
+					t.Fatalf("no command of one line: %q", b.Bytes())
+				}
+			case "sarif":
+				if !json.Valid(b.Bytes()) {
+					t.Fatalf("no JSON: %q", b.Bytes())
+				}
+			case "json":
+				var out []finding.Finding
+				if err := json.Unmarshal(b.Bytes(), &out); err != nil {
+					t.Fatal(err)
+				}
+				if utf8.ValidString(message) && out[0].Message != message {
+					t.Fatalf("%q became %q", message, out[0].Message)
+				}
+			}
+		}
+	})
+}

@@ -121,3 +121,30 @@ func TestCatalogRefuses(t *testing.T) {
 		}
 	}
 }
+
+// FuzzCatalogWith: whatever the list, it is read or refused, and a catalog stays in order.
+func FuzzCatalogWith(f *testing.F) {
+	for _, s := range []string{
+		"widgets  wd  example.com/v1  true  Widget  create,get  all\n", `{"kind":"APIResourceList","groupVersion":"a/v1","resources":[{"name":"b/c","verbs":["get"]}]}`,
+		`{"kind":"APIGroupDiscoveryList","items":[{"metadata":{"name":"a"},"versions":[{"version":"v1","resources":[{"resource":"b","subresources":[{"subresource":"c"}]}]}]}]}`,
+		"kind: APIResourceList\nresources:\n- name: x\n",
+	} {
+		f.Add([]byte(s))
+	}
+	built := policy.BuiltIn()
+	n := len(built.Resources())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := built.With(data)
+		if err != nil {
+			return
+		}
+		if len(built.Resources()) != n || len(c.Resources()) < n {
+			t.Fatalf("%d built-in resources, were %d; now %d", len(built.Resources()), n, len(c.Resources()))
+		}
+		for _, r := range c.Resources() {
+			if got := c.Lookup(r.Group, r.Name); got == nil || got.String() != r.String() {
+				t.Fatalf("%+v is listed and not found", r)
+			}
+		}
+	})
+}

@@ -56,7 +56,7 @@ func (c *cmdline) findings(o *findingOutput, fs []finding.Finding, what string, 
 	default:
 		paint := c.paint && painter(!o.noColor)
 		colors := map[finding.Severity]color{finding.Error: red, finding.Warning: yellow}
-		err = finding.WriteText(&b, fs, finding.TextOptions{Width: c.width(), Paint: func(s finding.Severity, word string) string { return paint.paint(colors[s], word) }})
+		err = finding.WriteText(&b, fs, finding.TextOptions{Width: min(c.width(), 100), Paint: func(s finding.Severity, word string) string { return paint.paint(colors[s], word) }})
 		summary := finding.Summary(fs)
 		if summary == "" {
 			summary = "no findings"

@@ -176,7 +176,7 @@ func TestCatalogOfTheCluster(t *testing.T) {
 	for _, f := range lint.Check("p", text, lint.Options{Catalog: catalog, Complete: true}) {
 		got = append(got, string(f.Severity)+" "+f.Message)
 	}
-	want := []string{`warning rule 1: "widget" is not how the URL names widgets`, `warning rule 1: the cluster has no API group "other.example.com"`}
+	want := []string{`warning rule 1: "widget" matches nothing: requests name it "widgets"`, `warning rule 1: the cluster has no API group "other.example.com"`}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -306,7 +306,7 @@ func (c *checker) whyDead(i int) string {
 				return "no request of its verbs has one of its resourceNames, or there is no such resource"
 			}
 		}
-		return "there is none of its resources"
+		return "there are no such resources"
 	}
 	return "nobody meets its users and userGroups"
 }

@@ -29,10 +29,24 @@ func requests() []policy.Attributes {
 	}
 	for _, who := range callers {
 		for _, r := range []policy.Attributes{
-			{Resource: "pods"}, {Resource: "pods", Subresource: "log"}, {Resource: "pods", Subresource: "exec"}, {Resource: "nodes"}, {Resource: "nodes", Subresource: "status"},
-			{APIGroup: "apps", Resource: "deployments"}, {APIGroup: "apps", Resource: "deployments", Subresource: "status"}, {APIGroup: other, Resource: "things"}, {APIGroup: "apps", Resource: "things"}, {Resource: "things", Subresource: "parts"},
-			{Resource: "pods", Subresource: "parts"}, {Resource: "things", Subresource: "status"}, {APIGroup: "apps", Resource: "things", Subresource: "status"},
-			{APIGroup: other, Resource: "pods"}, {APIGroup: other, Resource: "pods", Subresource: "log"}, {APIGroup: other, Resource: "pods", Subresource: "parts"}, {APIGroup: other, Resource: "nodes"}, {APIGroup: other, Resource: "things", Subresource: "status"},
+			{Resource: "pods"},
+			{Resource: "pods", Subresource: "log"},
+			{Resource: "pods", Subresource: "exec"},
+			{Resource: "nodes"},
+			{Resource: "nodes", Subresource: "status"},
+			{APIGroup: "apps", Resource: "deployments"},
+			{APIGroup: "apps", Resource: "deployments", Subresource: "status"},
+			{APIGroup: other, Resource: "things"},
+			{APIGroup: "apps", Resource: "things"},
+			{Resource: "things", Subresource: "parts"},
+			{Resource: "pods", Subresource: "parts"},
+			{Resource: "things", Subresource: "status"},
+			{APIGroup: "apps", Resource: "things", Subresource: "status"},
+			{APIGroup: other, Resource: "pods"},
+			{APIGroup: other, Resource: "pods", Subresource: "log"},
+			{APIGroup: other, Resource: "pods", Subresource: "parts"},
+			{APIGroup: other, Resource: "nodes"},
+			{APIGroup: other, Resource: "things", Subresource: "status"},
 		} {
 			namespaces := []string{"", "prod", "test", "elsewhere"}
 			if r.Resource == "nodes" && r.APIGroup == "" {

@@ -44,7 +44,7 @@ func (c *checker) resources(i int) {
 				c.star(fmt.Sprintf("%s.resourceNames[%d]", at, k), i, "resourceNames", name, "take resourceNames out to match every name, or list them")
 			}
 		}
-		c.namesOnCreate(i, at, gr)
+		c.namesOnCreate(i, gr)
 	}
 	c.execVerbs(i)
 	c.eventGroups(i)
@@ -86,7 +86,7 @@ func (c *checker) group(i int, at, group string) bool {
 		c.report("unknown-group", at, msg+didYouMean(want), "", fmt.Sprintf("group: %q", want))
 	case len(c.Catalog.Resolve(group)) > 0:
 		res := c.Catalog.Resolve(group)[0]
-		c.report("unknown-group", at, fmt.Sprintf("%s: it is a resource of the group %q", msg, res.Group), "", fmt.Sprintf("group: %q\nresources: [%q]", res.Group, res.Name))
+		c.report("unknown-group", at, fmt.Sprintf("%s: it is a resource of %s", msg, groupName(res.Group)), "", fmt.Sprintf("group: %q\nresources: [%q]", res.Group, res.Name))
 	case c.Complete:
 		c.report("unknown-group", at, fmt.Sprintf("rule %d: the cluster has no API group %q", i+1, group), "It is not in the list of API resources that was given.", "")
 	case !strings.Contains(group, "."):
@@ -96,6 +96,17 @@ func (c *checker) group(i int, at, group string) bool {
 		c.as(finding.Note)
 	}
 	return false
+}
+
+// groupName is a group in a sentence.
+func groupName(group string) string {
+	switch group {
+	case "":
+		return "the core group"
+	case "*":
+		return "any group"
+	}
+	return fmt.Sprintf("the group %q", group)
 }
 
 // nearGroup is the group that somebody meant. What nearly all groups end in makes
@@ -151,7 +162,7 @@ func (c *checker) resource(i int, at string, gr policy.GroupResources, spec stri
 				return
 			}
 		}
-		c.report("unknown-subresource", at, rule+fmt.Sprintf("no resource of the group %q has a subresource %q", gr.Group, sub), "", "")
+		c.report("unknown-subresource", at, rule+fmt.Sprintf("no resource of %s has a subresource %q", groupName(gr.Group), sub), "", "")
 		return
 	}
 	r := c.lookup(gr.Group, name)
@@ -218,13 +229,13 @@ func (c *checker) unknownResource(i int, at, group, name, sub string) {
 	have := c.Catalog.Resolve(name)
 	for _, r := range have {
 		if (r.Group == group || group == "*") && r.Name != name {
-			c.report("unknown-resource", at, rule+fmt.Sprintf("%q is not how the URL names %s", name+sub, r.Name), "", fmt.Sprintf("%q", r.Name+sub))
+			c.report("unknown-resource", at, rule+fmt.Sprintf("%q matches nothing: requests name it %q", name+sub, r.Name+sub), "", fmt.Sprintf("%q", r.Name+sub))
 			return
 		}
 	}
 	if len(have) > 0 {
 		r := have[0]
-		c.report("wrong-group", at, rule+fmt.Sprintf("%s are not in the group %q but in %q", r.Name, group, r.Group), "", fmt.Sprintf("- group: %q\n  resources: [%q]", r.Group, r.Name+sub))
+		c.report("wrong-group", at, rule+fmt.Sprintf("%s are not in %s but in %s", r.Name, groupName(group), groupName(r.Group)), "", fmt.Sprintf("- group: %q\n  resources: [%q]", r.Group, r.Name+sub))
 		return
 	}
 	var inGroup, all []string
@@ -234,10 +245,10 @@ func (c *checker) unknownResource(i int, at, group, name, sub string) {
 			inGroup = append(inGroup, r.Name)
 		}
 	}
-	msg, fix := rule+fmt.Sprintf("the group %q has no resource %q", group, name+sub), ""
+	msg, fix := rule+fmt.Sprintf("%s has no resource %q", groupName(group), name+sub), ""
 	if want := near(name, inGroup, ""); want != "" {
 		msg, fix = msg+didYouMean(want+sub), fmt.Sprintf("%q", want+sub)
-	} else if want := near(name, all, ""); want != "" {
+	} else if want := near(name, all, ""); want != "" && len(name) > 5 { // short words are near to many
 		r := c.lookup("*", want)
 		msg, fix = msg+didYouMean(want+sub), fmt.Sprintf("- group: %q\n  resources: [%q]", r.Group, want+sub)
 	}
@@ -245,7 +256,7 @@ func (c *checker) unknownResource(i int, at, group, name, sub string) {
 }
 
 // namesOnCreate reports names beside verbs whose requests have no name.
-func (c *checker) namesOnCreate(i int, at string, gr policy.GroupResources) {
+func (c *checker) namesOnCreate(i int, gr policy.GroupResources) {
 	verbs := c.policy.Rules[i].Verbs
 	if len(gr.ResourceNames) == 0 || slices.Contains(gr.ResourceNames, "") {
 		return
@@ -309,7 +320,7 @@ func (c *checker) eventGroups(i int) {
 			a.APIGroup = to
 			if d := c.eval.Decide(&a); d.Level != c.policy.Rules[i].Level {
 				c.report("events-in-two-groups", fmt.Sprintf("rules[%d].resources[%d].resources[%d]", i, j, k),
-					fmt.Sprintf("rule %d: events of the group %q have the level %s, those of %q %s", i+1, gr.Group, c.policy.Rules[i].Level, to, d.Level), "",
+					fmt.Sprintf("rule %d: events of %s have the level %s, those of %s %s", i+1, groupName(gr.Group), c.policy.Rules[i].Level, groupName(to), d.Level), "",
 					"- group: \"\"\n  resources: [events]\n- group: events.k8s.io\n  resources: [events]")
 			}
 			break
