@@ -152,7 +152,7 @@ func replace(ctx context.Context, name, temp string, data []byte, mode fs.FileMo
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
-		os.Remove(f.Name()) //nolint:errcheck // the first error counts
+		_ = os.Remove(f.Name()) // the first error counts
 		return err
 	}
 	return syncDirs(filepath.Dir(name), temp)

@@ -163,7 +163,7 @@ func (s *SSH) keepAlive() {
 		}()
 		patience := time.NewTimer(aliveTimeout)
 		select {
-		case <-answer: // an error ends the connection, and Wait says so
+		case <-answer: //nolint:errcheck // an error ends the connection, and Wait says so
 		case <-s.gone:
 		case <-patience.C:
 			s.drop(fmt.Errorf("no answer for %v", aliveTimeout))

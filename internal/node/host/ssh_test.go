@@ -208,11 +208,15 @@ func TestSSHRefuses(t *testing.T) {
 		change func(o *host.Options)
 		want   []string
 	}{
-		{"unknown key", s.target(), func(o *host.Options) { o.KnownHosts = []string{s.path("empty")} },
-			[]string{s.address, "is not known", ssh.FingerprintSHA256(s.key), s.path("empty"), knownhosts.Line([]string{s.address}, s.key)}},
+		{
+			"unknown key", s.target(), func(o *host.Options) { o.KnownHosts = []string{s.path("empty")} },
+			[]string{s.address, "is not known", ssh.FingerprintSHA256(s.key), s.path("empty"), knownhosts.Line([]string{s.address}, s.key)},
+		},
 		{"unknown without any file", s.target(), func(o *host.Options) { o.KnownHosts = nil }, []string{s.path(".ssh/known_hosts"), "is not known"}},
-		{"changed key", s.target(), func(o *host.Options) { o.KnownHosts = []string{s.path("changed")} },
-			[]string{s.path("changed") + ":2", ssh.FingerprintSHA256(s.key), ssh.FingerprintSHA256(other), knownhosts.Line([]string{s.address}, s.key)}},
+		{
+			"changed key", s.target(), func(o *host.Options) { o.KnownHosts = []string{s.path("changed")} },
+			[]string{s.path("changed") + ":2", ssh.FingerprintSHA256(s.key), ssh.FingerprintSHA256(other), knownhosts.Line([]string{s.address}, s.key)},
+		},
 		{"revoked key", s.target(), func(o *host.Options) { o.KnownHosts = []string{s.path("revoked")} }, []string{"revoked", s.path("revoked") + ":1"}},
 		{"rubbish as known hosts", s.target(), func(o *host.Options) { o.KnownHosts = []string{s.path("rubbish")} }, []string{"read known hosts", s.path("rubbish")}},
 		{"no such known hosts", s.target(), func(o *host.Options) { o.KnownHosts = []string{s.path("none")} }, []string{s.path("none")}},
@@ -281,7 +285,7 @@ func TestSSHKeysOfTheAgent(t *testing.T) {
 			if err != nil {
 				return
 			}
-			go agent.ServeAgent(ring, c) //nolint:errcheck // ends with the client
+			go agent.ServeAgent(ring, c)
 		}
 	}()
 	for _, keys := range [][]string{nil, {s.path(".ssh/id_ed25519")}} {

@@ -200,7 +200,7 @@ func (s *SSH) replace(ctx context.Context, target, temp string, data []byte, mod
 		err = s.files.PosixRename(temp, target)
 	}
 	if err != nil {
-		s.files.Remove(temp) //nolint:errcheck // the first error counts
+		_ = s.files.Remove(temp) // the first error counts
 	}
 	return err
 }

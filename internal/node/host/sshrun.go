@@ -116,7 +116,7 @@ func (s *SSH) kill(sudo bool, stdout *output, done <-chan error) {
 	defer patience.Stop()
 	select {
 	case <-stdout.begun:
-	case <-done:
+	case <-done: //nolint:errcheck // how it ended does not matter any more
 		return
 	case <-s.gone:
 		return
@@ -131,7 +131,7 @@ func (s *SSH) kill(sudo bool, stdout *output, done <-chan error) {
 		}
 	}
 	select {
-	case <-done:
+	case <-done: //nolint:errcheck // how it ended does not matter any more
 	case <-s.gone:
 	case <-patience.C:
 	}
