@@ -163,6 +163,8 @@ func (g *greedy) ideas(cells []int, level policy.Level) []idea {
 			policy.Rule{UserGroups: loggedIn, Verbs: []string{"get"}, NonResourceURLs: []string{"/metrics", "/metrics/*"}}},
 		{"omit-watch-started", "Record a watch once, when it ends", "the event at the start of a watch; its end has both times",
 			policy.Rule{Level: watched, UserGroups: loggedIn, Verbs: []string{"watch"}, OmitStages: policy.ResponseStarted}},
+		{"omit-reads-received", "Record each read once, when it is answered", "the event at the start of each read",
+			policy.Rule{Level: level, Verbs: []string{"get", "list", "watch"}, OmitStages: policy.RequestReceived}},
 	}
 	if level == policy.RequestResponse {
 		all = append(all, idea{"writes-request", "Record writes with what was sent, not with the result",

@@ -2,9 +2,9 @@ package simulate
 
 import (
 	"context"
-	"fmt"
 	"hash/maphash"
 	"io"
+	"strings"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/audit/policy"
@@ -92,6 +92,20 @@ func (k *Kept) plus(o Kept) {
 	k.Writes += o.Writes
 	k.Denied += o.Denied
 	k.Secrets += o.Secrets
+}
+
+// less is what there is more of than before, in words.
+func (k Kept) less(before Kept) string {
+	var parts []string
+	for _, x := range []struct {
+		n    int64
+		noun string
+	}{{k.Writes - before.Writes, "writes"}, {k.Denied - before.Denied, "refused requests"}, {k.Secrets - before.Secrets, "requests for secrets or config maps"}} {
+		if x.n > 0 {
+			parts = append(parts, counted(x.n, x.noun))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // begun is a request that must stay recorded and whose end is not seen yet.
@@ -204,9 +218,12 @@ const (
 	underwayLong = audit.Time(65 * 60e6)
 )
 
+// maxRounds is how often changes are looked for again.
+const maxRounds = 4
+
 // Settle takes what the check found into the advice: savings as measured, suggestions
-// that lose something, or save too little, out. It is false if there were such: then the
-// others must be checked again.
+// that lose something, or save too little, out. It is false if there were such: then what
+// is suggested now must be checked again.
 func (a *Advice) Settle(c *Check) bool {
 	total := c.shard()
 	for _, s := range c.shards {
@@ -245,6 +262,9 @@ func (a *Advice) Settle(c *Check) bool {
 	first := total.kept[0]
 	a.Recorded = Amount{Events: first.events, Bytes: first.bytes}
 	a.Recorded.perDay(a.Log.Days)
+	if a.failed == nil {
+		a.failed = map[string]bool{}
+	}
 	var good []Suggestion
 	for i := range a.Suggestions {
 		before, now := total.kept[i], total.kept[i+1]
@@ -258,8 +278,7 @@ func (a *Advice) Settle(c *Check) bool {
 		reason := ""
 		switch lost := now.lost; {
 		case lost != before.lost:
-			reason = fmt.Sprintf("would lose %d writes, %d refused requests and %d requests for secrets or config maps that the log has",
-				lost.Writes-before.lost.Writes, lost.Denied-before.lost.Denied, lost.Secrets-before.lost.Secrets)
+			reason = "would lose " + lost.less(before.lost)
 		case now.raised > before.raised:
 			reason = "would record more of some requests than now"
 		case s.Saves.Share < least/2:
@@ -267,12 +286,18 @@ func (a *Advice) Settle(c *Check) bool {
 		}
 		if reason != "" {
 			a.Refused = append(a.Refused, Refusal{s.Name, s.Title, reason})
+			a.failed[s.id()] = true
 			continue
 		}
 		good = append(good, *s)
 	}
 	if len(good) < len(a.Suggestions) {
-		a.Suggestions = append(a.Suggestions[:0], good...)
+		// Something else may do instead, but not for ever: each time reads the log.
+		if a.rounds++; a.rounds < maxRounds {
+			a.plan()
+		} else {
+			a.Suggestions = append(a.Suggestions[:0], good...)
+		}
 		return false
 	}
 	a.place()

@@ -26,7 +26,7 @@ func (t *totals) estimate(c *cell, s *side, d policy.Decision, tell bool) [stage
 			last.MoreBytes = last.MoreBytes.plus(t.body(c, failed, n, false, tell))
 		}
 	}
-	if t.managed == 0 && s.whole > 0 {
+	if t.managed == 0 && t.bodies >= enough && s.whole > 0 {
 		last.MoreBytes = last.MoreBytes.plus(managedShare.times(float64(s.whole)))
 		if tell {
 			t.whole += s.whole
@@ -112,14 +112,18 @@ func (t *totals) absent(c *cell, d policy.Decision, out *[stageCount]Amount, tel
 			t.stages[stage] += n
 		}
 	}
-	if ends > 0 && c.finals > 0 {
-		each := exactly(c.metadata / c.finals)
-		if wants(received) && missing(received, ends) {
-			add(received, ends, scaled(receivedShare, each))
+	if ends > 0 && c.finals > 0 && wants(received) && missing(received, ends) {
+		add(received, ends, scaled(receivedShare, exactly(c.metadata/c.finals)))
+	}
+	// Those that have not ended yet have begun too.
+	if n := max(ends, c.seen[received]); long && wants(started) && missing(started, n) {
+		each := exactly(c.metadata / max(1, c.finals))
+		if c.finals == 0 {
+			each = scaled(completeShare, exactly(c.bytes[received]/n))
 		}
-		if long && wants(started) && missing(started, ends) {
-			add(started, ends, scaled(startedShare, each))
-		}
+		add(started, n, scaled(startedShare, each))
+	}
+	if ends > 0 {
 		return
 	}
 	// Watches that go on when the log ends have no end either, for up to an hour.
@@ -156,7 +160,7 @@ func (t *totals) notes(r *Report, o Options) []Note {
 	}
 	for i, n := range t.stages {
 		if n > 0 {
-			note("stage-absent", "%d requests have no %s event in the log, which its policy must have left out; what these would take is estimated from the events that are there", n, stageNames[i])
+			note("stage-absent", "the log has no %s event of %s, its policy must have left them out; what they would take is estimated from the events that are there", stageNames[i], counted(n, "requests"))
 		}
 	}
 	if t.whole > 0 {
@@ -172,10 +176,10 @@ func (t *totals) notes(r *Report, o Options) []Note {
 		note("short", "the log covers less than a day: numbers for a day assume that all of it is like these %s", lasting(r.Log.Days))
 	}
 	if n := r.Log.QuietHours; n > 0 {
-		note("quiet", "%d hours without any event are not counted as time", n)
+		note("quiet", "%s without any event: not counted as time", counted(n, "hours"))
 	}
 	if r.Log.Bad > 0 {
-		note("bad-lines", "%d lines are no audit events and are not counted", r.Log.Bad)
+		note("bad-lines", "not counted: %s that cannot be read as audit events", counted(r.Log.Bad, "lines"))
 	}
 	if t.cells.folded+t.clients.folded+t.kinds.folded > 0 {
 		note("approximate", "the log has more different users, resources or verbs than are kept apart: totals are exact, lists of the costliest are approximate, the rest stands under %s", others)
@@ -187,7 +191,18 @@ func bodyCount(n int64) string {
 	if n == 1 {
 		return "1 body was"
 	}
-	return fmt.Sprintf("%d bodies were", n)
+	return counted(n, "bodies") + " were"
+}
+
+// counted is "1 write", "2 writes".
+func counted(n int64, nouns string) string {
+	if n == 1 {
+		nouns = strings.Replace(nouns, "requests", "request", 1)
+		if !strings.HasPrefix(nouns, "request") && !strings.HasPrefix(nouns, "refused") {
+			nouns = strings.TrimSuffix(nouns, "s")
+		}
+	}
+	return fmt.Sprintf("%d %s", n, nouns)
 }
 
 func lasting(days float64) string {
@@ -195,6 +210,8 @@ func lasting(days float64) string {
 	switch {
 	case minutes < 1:
 		return fmt.Sprintf("%.0f seconds", minutes*60)
+	case minutes < 10:
+		return fmt.Sprintf("%.1f minutes", minutes)
 	case minutes < 120:
 		return fmt.Sprintf("%.0f minutes", minutes)
 	}

@@ -61,7 +61,11 @@ type Advice struct {
 	Notes   []Note    `json:"notes"`
 
 	policy *policy.Policy
-	hasRR  bool
+	totals *totals
+	limit  int
+	hasRR  bool            // the log has beginnings of requests
+	failed map[string]bool // the changes that a check refused
+	rounds int
 }
 
 // Kept counts requests by why they must stay recorded; one may count more than once.
@@ -89,11 +93,23 @@ func (s *Simulation) Suggest(limit int) *Advice {
 	a := &Advice{
 		Log:      Log{ReadStats: s.log, First: t.span.first, Last: t.span.last, Days: t.span.days(), QuietHours: t.span.quiet()},
 		Inferred: s.opt.Policy == nil, policy: s.opt.Policy, hasRR: t.seen[received] > 0,
-		Suggestions: []Suggestion{}, Refused: []Refusal{},
+		Suggestions: []Suggestion{}, Refused: []Refusal{}, totals: t, limit: min(limit, maxSuggestions),
 	}
-	g := newGreedy(s.opt.Policy, t)
-	all := g.candidates()
-	for len(a.Suggestions) < min(limit, maxSuggestions) {
+	a.plan()
+	for _, n := range t.notes(&Report{Log: a.Log}, Options{}) {
+		if n.Name != "left-out" {
+			a.Notes = append(a.Notes, n)
+		}
+	}
+	return a
+}
+
+// plan picks changes that no check has refused.
+func (a *Advice) plan() {
+	g := newGreedy(a.policy, a.totals)
+	all := slices.DeleteFunc(g.candidates(), func(c candidate) bool { return a.failed[c.id()] })
+	a.Suggestions = a.Suggestions[:0]
+	for len(a.Suggestions) < a.limit {
 		best, most := -1, int64(0)
 		for i := range all {
 			if gain := g.gain(&all[i]); gain > most {
@@ -107,13 +123,10 @@ func (s *Simulation) Suggest(limit int) *Advice {
 		a.Suggestions = append(a.Suggestions, all[best].Suggestion)
 		all = slices.Delete(all, best, best+1)
 	}
-	for _, n := range t.notes(&Report{Log: a.Log}, Options{}) {
-		if n.Name != "left-out" {
-			a.Notes = append(a.Notes, n)
-		}
-	}
-	return a
 }
+
+// id tells changes apart.
+func (s *Suggestion) id() string { return fmt.Sprint(s.change.before, s.YAML) }
 
 // maxSuggestions is how many there may be: a check has a bit for each.
 const maxSuggestions = 50
@@ -262,6 +275,9 @@ func (a *Advice) place() {
 		switch before := s.change.before; {
 		case s.change.rule == nil:
 			s.Where = "at the top level, beside rules:"
+			if a.policy != nil && s.change.omitStages != 0 && a.policy.OmitStages != 0 {
+				s.Where = "at the top level, in place of omitStages:"
+			}
 			continue
 		case a.policy != nil:
 			s.BeforeRule, s.Line = before+1, a.policy.Rules[before].Line
