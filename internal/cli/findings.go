@@ -26,7 +26,7 @@ type findingOutput struct {
 
 func (o *findingOutput) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&o.format, "output", "o", formatText, "output format: "+strings.Join(findingFormats, ", "))
+	f.StringVarP(&o.format, "output", "o", formatText, "`FORMAT`: "+strings.Join(findingFormats, ", "))
 	f.BoolVar(&o.strict, "strict", false, "exit with 1 on warnings too")
 	f.BoolVar(&o.noColor, "no-color", false, "no colours, as with NO_COLOR set")
 	complete(cmd, "output", findingFormats)

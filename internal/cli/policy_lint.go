@@ -29,7 +29,7 @@ func (c *cmdline) policyLintCommand() *cobra.Command {
 		Use:   "lint FILE...",
 		Short: "Find what an audit policy does otherwise than it looks",
 		Long: `Find what an audit policy does otherwise than it looks: what the API server
-refuses, conditions that match nothing or too much, rules that are never reached,
+refuses, conditions that match nothing or too much, rules that nothing reaches,
 and what is recorded though it should not be. FILE may be - for standard input.
 
 The exit status is 1 if there are errors, with --strict also if there are
@@ -55,9 +55,9 @@ one kind of finding there:
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.kubernetes, "kubernetes", "", "version of the API server that will read the policy, such as 1.33")
-	f.StringVar(&o.apiResources, "api-resources", "", "file with the cluster's resources: kubectl api-resources -o json (- is stdin)")
-	f.StringVar(&o.mode, "mode", "", "--audit-log-mode of the API server: "+strings.Join(auditModes, ", "))
+	f.StringVar(&o.kubernetes, "kubernetes", "", "`VERSION` of the API server, such as 1.33")
+	f.StringVar(&o.apiResources, "api-resources", "", "`FILE` from kubectl api-resources -o json")
+	f.StringVar(&o.mode, "mode", "", "`MODE` of its log: "+strings.Join(auditModes, ", "))
 	o.flags(cmd)
 	complete(cmd, "mode", auditModes)
 	return cmd

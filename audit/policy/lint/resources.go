@@ -36,6 +36,9 @@ func (c *checker) resources(i int) {
 	for j, gr := range r.Resources {
 		at := fmt.Sprintf("rules[%d].resources[%d]", i, j)
 		known := c.group(i, at+".group", gr.Group)
+		if len(gr.Resources) == 0 {
+			c.goneGroup(i, at+".group", gr.Group)
+		}
 		for k, spec := range gr.Resources {
 			c.resource(i, fmt.Sprintf("%s.resources[%d]", at, k), gr, spec, known)
 		}
@@ -69,8 +72,7 @@ func (c *checker) group(i int, at, group string) bool {
 	if _, ok := removed[group]; ok {
 		return true
 	}
-	msg := fmt.Sprintf("rule %d: Kubernetes has no API group %q", i+1, group)
-	want := ""
+	msg, want := fmt.Sprintf("rule %d: Kubernetes has no API group %q", i+1, group), ""
 	for _, g := range groups {
 		if strings.HasPrefix(g, group+".") {
 			want = g
@@ -131,6 +133,17 @@ func nearGroup(group string, groups []string) string {
 		return short
 	}
 	return ""
+}
+
+// goneGroup reports a group of which nothing is left.
+func (c *checker) goneGroup(i int, at, group string) {
+	last := 0
+	for _, r := range removed[group] {
+		last = max(last, r.minor)
+	}
+	if last > 0 && (c.Minor == 0 || c.Minor >= last) && !slices.Contains(c.Catalog.Groups(), group) {
+		c.report("removed-resource", at, fmt.Sprintf("rule %d: the group %q was removed in Kubernetes 1.%d", i+1, group, last), "", "take it out")
+	}
 }
 
 // resource checks one value of resources. known says that the catalog knows the group.
