@@ -124,16 +124,16 @@ func (o *enableOptions) validate(c *cmdline, cmd *cobra.Command) error {
 	if (o.resume || o.rollback) && (o.policy+o.preset != "" || len(o.request.Args) > 0) {
 		return usagef("--resume and --rollback end what was begun; they take no policy and no --audit-* flags")
 	}
-	recommended, ok := policy.LookupPreset("recommended")
-	if !ok {
-		return errors.New("the preset recommended is not in this program")
+	recommended, err := c.preset("recommended")
+	if err != nil {
+		return err
 	}
 	o.request.Default, o.request.DefaultName = recommended.YAML, "preset recommended"
 	switch {
 	case o.preset != "":
-		p, ok := policy.LookupPreset(o.preset)
-		if !ok {
-			return unknown("preset", o.preset, presetNames(), "one of "+strings.Join(presetNames(), ", "))
+		p, err := c.preset(o.preset)
+		if err != nil {
+			return err
 		}
 		o.request.Policy, o.request.PolicyName = p.YAML, "preset "+p.Name
 	case o.policy != "":
