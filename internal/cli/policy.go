@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,13 +28,17 @@ func (c *cmdline) policyCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(c.policyLintCommand())
+	cmd.AddCommand(c.policyLintCommand(), c.policySimulateCommand(), c.policySuggestCommand(), c.policyDiffCommand(), c.policyCoverageCommand(), c.policyPresetCommand())
 	return cmd
 }
 
-// policyText reads the text of a policy; "-" is standard input. A file that cannot
-// be a policy's is a usage error.
+// policyText reads the text of a policy; "-" is standard input, preset:NAME a
+// preset. A file that cannot be a policy's is a usage error.
 func (c *cmdline) policyText(name string) ([]byte, error) {
+	if preset, ok := strings.CutPrefix(name, "preset:"); ok {
+		p, err := c.preset(preset)
+		return p.YAML, err
+	}
 	in := c.In
 	if name != "-" {
 		f, err := os.Open(name)

@@ -33,8 +33,8 @@ type Change struct {
 	Text string `json:"text"`
 	// Example is one such request, and the rules that decide about it: indexes, -1 for none.
 	Example  policy.Attributes `json:"-"`
-	FromRule int               `json:"fromRule"`
-	ToRule   int               `json:"toRule"`
+	FromRule int               `json:"-"`
+	ToRule   int               `json:"-"`
 }
 
 // meaning is what a decision amounts to: two decisions with the same meaning

@@ -76,8 +76,8 @@ type Gap struct {
 	Requests Requests `json:"requests"`
 	// Rule is the index of the rule that takes them, -1 if none does, and Line
 	// where it stands.
-	Rule int `json:"rule"`
-	Line int `json:"line,omitempty"`
+	Rule int `json:"-"`
+	Line int `json:"-"`
 	// Level is what is recorded of them, and Missing the stages that are not.
 	Level   policy.Level  `json:"level"`
 	Missing policy.Stages `json:"missingStages,omitempty"`
@@ -267,7 +267,7 @@ func (s *space) impossible() []clause {
 		add(map[int]set{dimUser: is, out: no})
 		add(map[int]set{dimUser: somebody.minus(is), out: yes})
 	} else {
-		named := somebody.minus(newSet(len(s.users)))
+		named := slices.Clone(somebody)
 		named.remove(s.nobody() - 1) // any other, of whom he is one
 		add(map[int]set{dimUser: named, out: yes})
 	}

@@ -77,8 +77,8 @@ func TestCheck(t *testing.T) {
 		{"shadowed for a user", "rules: [{level: None, users: [bob]}, {level: Metadata}]", secrets, "partly; requests for secrets by bob: None by rule 1 (line 3)"},
 		{"everybody is authenticated or anonymous", "rules: [{level: Metadata, userGroups: [\"system:authenticated\", \"system:unauthenticated\"]}]", secrets, "met"},
 		{"but not authenticated alone", "rules: [{level: Metadata, userGroups: [\"system:authenticated\"]}]", secrets, "partly; requests for secrets by anyone in system:unauthenticated: None since no rule matches"},
-		{"failed logins are nobody's", "rules: [{level: Metadata, userGroups: [\"system:authenticated\", \"system:unauthenticated\"]}]", logins, "not met; requests for /api that fail to log in: None since no rule matches"},
-		{"stage omitted", "omitStages: [ResponseStarted]\nrules: [{level: Metadata}]", logins, "not met; requests for /api that fail to log in: without stage ResponseStarted by rule 1 (line 4)"},
+		{"failed logins are nobody's", "rules: [{level: Metadata, userGroups: [\"system:authenticated\", \"system:unauthenticated\"]}]", logins, "not met; requests for /api by nobody (failed logins): None since no rule matches"},
+		{"stage omitted", "omitStages: [ResponseStarted]\nrules: [{level: Metadata}]", logins, "not met; requests for /api by nobody (failed logins): without stage ResponseStarted by rule 1 (line 4)"},
 		{"all stages omitted", "rules: [{level: Metadata, omitStages: [RequestReceived, ResponseStarted, ResponseComplete, Panic]}]", secrets, "not met; requests for secrets: None by rule 1 (line 3)"},
 	} {
 		needs, err := coverage.LoadNeeds([]byte(c.needs))

@@ -102,7 +102,7 @@ func (r *Requests) by() string {
 	who := ""
 	switch {
 	case r.NoUser:
-		return " that fail to log in"
+		return " by nobody (failed logins)"
 	case r.Users != nil:
 		who = quoteEmpty(*r.Users, `""`)
 	case len(r.Members) > 0 || len(r.Outside) > 0:

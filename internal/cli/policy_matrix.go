@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/audit/policy/coverage"
+)
+
+// levelMarks are the levels in a cell of the matrix.
+var levelMarks = [...]struct {
+	mark  string
+	color color
+	says  string
+}{
+	policy.None:            {"-", dim, "nothing"},
+	policy.Metadata:        {"M", plain, "metadata"},
+	policy.Request:         {"Q", cyan, "with request body"},
+	policy.RequestResponse: {"R", green, "with request and response body"},
+}
+
+// printMatrix prints what a policy records as a matrix: in a table of people rows
+// of which the same is recorded are one, in JSON and CSV each resource has its own.
+func (p *page) printMatrix(m *coverage.Matrix) error {
+	switch p.format {
+	case formatJSON:
+		return p.json(m)
+	case formatCSV:
+		return p.matrixCSV(m)
+	}
+	width := p.width
+	if width == 0 || width > 100 {
+		width = 80
+	}
+	var legend []string
+	for _, l := range levelMarks {
+		legend = append(legend, p.paint.paint(l.color, l.mark)+" "+l.says)
+	}
+	if err := p.line("%s\n\n%s\n", p.paint.paint(bold, "What is recorded "+forWhom(m.Who)+":"), strings.Join(legend, "   ")); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		title string
+		rows  []coverage.Row
+	}{{"RESOURCES", m.Resources}, {"NON-RESOURCE URLS", m.Paths}} {
+		if err := p.matrixPart(part.title, part.rows, width); err != nil {
+			return err
+		}
+	}
+	if len(m.Apart) > 0 {
+		var rules []string
+		for _, i := range m.Apart {
+			rules = append(rules, fmt.Sprint(i+1))
+		}
+		noun := "rules "
+		if len(rules) == 1 {
+			noun = "rule "
+		}
+		note := "Who asks, where, or for which name matters to " + noun + strings.Join(rules, ", ") + ": see others with --as, --group and -n."
+		return p.line("\n%s", wrap(note, width, 0, ""))
+	}
+	return nil
+}
+
+func forWhom(who coverage.Requester) string {
+	s := "of a user whom no rule names"
+	if who.User != "" {
+		s = "of " + clean(who.User)
+	}
+	if len(who.Groups) > 0 {
+		s += " in " + clean(strings.Join(who.Groups, ", "))
+	}
+	if who.Namespace != "" {
+		s += ", in namespace " + clean(who.Namespace)
+	}
+	return s
+}
+
+// matrixPart prints rows with their names wrapped beside the cells. The largest
+// of several rows is called the others.
+func (p *page) matrixPart(title string, rows []coverage.Row, width int) error {
+	folded, names := coverage.Fold(rows)
+	most := 0
+	for i := range names {
+		if len(names[i]) > len(names[most]) {
+			most = i
+		}
+	}
+	// "deletecollection" alone would take a fifth of the line.
+	heads := make([]string, 0, 8)
+	room := width - 1
+	for _, c := range rows[0].Cells {
+		h := c.Verb
+		if h == "deletecollection" {
+			h = "delall"
+		}
+		heads = append(heads, h)
+		room -= len(h) + 1
+	}
+	head := title + strings.Repeat(" ", room-len(title))
+	for _, h := range heads {
+		head += " " + h
+	}
+	if err := p.line("%s", p.paint.paint(bold, head)); err != nil {
+		return err
+	}
+	print := func(label string, cells []coverage.Cell) error {
+		lines := strings.Split(wrap(label, room-1, 0, "  "), "\n")
+		line := cut(lines[0], room-1)
+		line += strings.Repeat(" ", room-textWidth(line))
+		for i, c := range cells {
+			mark := levelMarks[c.Level]
+			text, shade := mark.mark, mark.color
+			if !c.Offered {
+				text, shade = " ", plain
+			}
+			left := (len(heads[i]) - 1) / 2
+			line += " " + strings.Repeat(" ", left) + p.paint.paint(shade, text)
+			if i < len(cells)-1 {
+				line += strings.Repeat(" ", len(heads[i])-1-left)
+			}
+		}
+		lines[0] = strings.TrimRight(line, " ")
+		return p.line("%s", strings.Join(lines, "\n"))
+	}
+	for i := range folded {
+		if i == most {
+			continue
+		}
+		if err := print(clean(strings.Join(names[i], ", ")), folded[i].Cells); err != nil {
+			return err
+		}
+	}
+	label := fmt.Sprintf("all %d others", len(names[most]))
+	if len(folded) == 1 {
+		label = fmt.Sprintf("all %d", len(names[most]))
+	}
+	if len(names[most]) <= 3 {
+		label = clean(strings.Join(names[most], ", "))
+	}
+	if err := print(label, folded[most].Cells); err != nil {
+		return err
+	}
+	return p.line("")
+}
+
+// matrixCSV has a line for each resource, the level under each verb, "" where
+// the API does not offer the verb.
+func (p *page) matrixCSV(m *coverage.Matrix) error {
+	for _, rows := range [][]coverage.Row{m.Resources, m.Paths} {
+		header := []string{"for"}
+		for _, c := range rows[0].Cells {
+			header = append(header, c.Verb)
+		}
+		w, err := newCSV(p.out, p.tty, header)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			w.text(r.Name)
+			for _, c := range r.Cells {
+				level := ""
+				if c.Offered {
+					level = c.Level.String()
+				}
+				w.text(level)
+			}
+			if err := w.end(); err != nil {
+				return err
+			}
+		}
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
