@@ -89,7 +89,7 @@ is not given is chosen for the version, or stays as it is where auditing is on a
 			`enable --rollback`,
 		),
 		GroupID: "node",
-		Args:    cobra.NoArgs,
+		Args:    noNodes,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.validate(c, cmd); err != nil {
 				return err
@@ -99,18 +99,14 @@ is not given is chosen for the version, or stays as it is where auditing is on a
 	}
 	cmd.Flags().StringVar(&o.policy, "policy", "", "the audit policy's `FILE`, - for standard input")
 	cmd.Flags().StringVar(&o.preset, "preset", "", "a policy that ktrail brings along, by `NAME` (default recommended, where there is none)")
-	complete(cmd, "preset", presetNames())
+	var presets []string
+	for _, p := range policy.Presets() {
+		presets = append(presets, p.Name)
+	}
+	complete(cmd, "preset", presets)
 	o.change.flags(cmd)
 	o.args.flags(cmd)
 	return cmd
-}
-
-func presetNames() []string {
-	var names []string
-	for _, p := range policy.Presets() {
-		names = append(names, p.Name)
-	}
-	return names
 }
 
 func (o *enableOptions) validate(c *cmdline, cmd *cobra.Command) error {
