@@ -3,6 +3,7 @@ package policy
 import (
 	"embed"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,9 @@ type Preset struct {
 	// reason for each rule.
 	YAML []byte
 }
+
+// PresetNames are the names of all presets.
+func PresetNames() []string { return slices.Clone(presetNames[:]) }
 
 // Presets are all presets. Each call makes them anew, so that the caller may
 // change what it gets.

@@ -92,7 +92,7 @@ func (c *cmdline) policyPresetShowCommand() *cobra.Command {
 		Short: "Print a preset, ready to use",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("name one preset: %s", strings.Join(presetNames(), ", "))
+				return usagef("name one preset: %s", strings.Join(policy.PresetNames(), ", "))
 			}
 			preset, err := c.preset(args[0])
 			if err != nil {
@@ -110,25 +110,16 @@ func (c *cmdline) policyPresetShowCommand() *cobra.Command {
 			_, err = c.Out.Write(text)
 			return err
 		},
-		ValidArgsFunction: cobra.FixedCompletions(presetNames(), cobra.ShellCompDirectiveNoFileComp),
+		ValidArgsFunction: cobra.FixedCompletions(policy.PresetNames(), cobra.ShellCompDirectiveNoFileComp),
 	}
 	o.plainFlags(cmd, formatYAML, formatJSON)
 	return cmd
 }
 
-// presetNames are the names of all presets.
-func presetNames() []string {
-	var names []string
-	for _, p := range policy.Presets() {
-		names = append(names, p.Name)
-	}
-	return names
-}
-
 func (c *cmdline) preset(name string) (policy.Preset, error) {
 	p, ok := policy.LookupPreset(name)
 	if !ok {
-		return p, unknown("preset", name, presetNames(), "it is one of "+strings.Join(presetNames(), ", "))
+		return p, unknown("preset", name, policy.PresetNames(), "it is one of "+strings.Join(policy.PresetNames(), ", "))
 	}
 	return p, nil
 }
