@@ -19,7 +19,7 @@ it will change, backs everything up, waits until the API server is back, and und
 			`disable --ssh root@10.0.0.1,root@10.0.0.2`,
 		),
 		GroupID: "node",
-		Args:    cobra.NoArgs,
+		Args:    noNodes,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.validate(c, cmd); err != nil {
 				return err

@@ -30,6 +30,14 @@ func (o *nodes) flags(cmd *cobra.Command) {
 	_ = cmd.Flags().MarkHidden("root")
 }
 
+// noNodes is for people who name nodes as arguments.
+func noNodes(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no arguments: this node is meant, or name others with --ssh root@%s", cmd.CommandPath(), strings.Join(args, ","))
+	}
+	return nil
+}
+
 func (o *nodes) validate(c *cmdline, cmd *cobra.Command) error {
 	if err := o.hosts.Validate(); err != nil {
 		return usagef("%s", err)

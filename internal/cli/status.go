@@ -28,7 +28,7 @@ the policy, the mode, the size of the log with its rotated files, and how old it
 			`status --ssh root@10.0.0.1,root@10.0.0.2 -o json`,
 		),
 		GroupID: "node",
-		Args:    cobra.NoArgs,
+		Args:    noNodes,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := errors.Join(o.output.validate(), o.nodes.validate(c, cmd)); err != nil {
 				return err

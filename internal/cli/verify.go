@@ -26,7 +26,7 @@ does not burn a core. It changes nothing. The exit status is 0 if auditing works
 			`verify --ssh root@10.0.0.1 -o json`,
 		),
 		GroupID: "node",
-		Args:    cobra.NoArgs,
+		Args:    noNodes,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := errors.Join(o.output.validate(), o.nodes.validate(c, cmd)); err != nil {
 				return err
