@@ -28,7 +28,7 @@ func (c *cmdline) policyCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(c.policyLintCommand(), c.policySimulateCommand(), c.policySuggestCommand(), c.policyDiffCommand(), c.policyCoverageCommand(), c.policyPresetCommand())
+	cmd.AddCommand(c.policyLintCommand(), c.policyExplainCommand(), c.policySimulateCommand(), c.policySuggestCommand(), c.policyDiffCommand(), c.policyCoverageCommand(), c.policyPresetCommand())
 	return cmd
 }
 

@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/internal/nearest"
+)
+
+// asked is one request that the API server would get, and what is to know of it.
+type asked struct {
+	policy.Attributes
+	note string
+}
+
+// step is one request of a kubectl command: a verb and the subresource it goes to.
+type step struct{ verb, sub, note string }
+
+// kubectlVerbs are kubectl's commands that are no verb of the API, as the requests
+// that they make (kubectl 1.37).
+var kubectlVerbs = map[string][]step{
+	"exec":         streams("exec"),
+	"attach":       streams("attach"),
+	"port-forward": streams("portforward"),
+	"cp":           streams("exec"),
+	"logs":         {{verb: "get", sub: "log"}},
+	"log":          {{verb: "get", sub: "log"}},
+	"apply":        {{"get", "", ""}, {"patch", "", ""}, {"create", "", "if there is none yet; not with --server-side"}},
+	"edit":         readThen("patch", ""),
+	"label":        readThen("patch", ""),
+	"annotate":     readThen("patch", ""),
+	"set":          readThen("patch", ""),
+	"rollout":      readThen("patch", ""),
+	"taint":        readThen("patch", ""),
+	"cordon":       readThen("patch", ""),
+	"uncordon":     readThen("patch", ""),
+	"scale":        readThen("patch", "scale"),
+	"replace":      readThen("update", ""),
+	"describe":     {{verb: "get"}},
+	"debug":        readThen("patch", "ephemeralcontainers"),
+	"evict":        {{verb: "create", sub: "eviction"}},
+	"approve":      readThen("update", "approval"),
+	"deny":         readThen("update", "approval"),
+}
+
+// streams are the requests of what upgrades its connection: by WebSocket, which is
+// a GET, or as it was, by SPDY and POST. Since Kubernetes 1.35 the GET needs
+// permission to create as well; its verb is get all the same.
+func streams(sub string) []step {
+	return []step{
+		{"get", sub, "kubectl 1.31 and later (WebSocket)"},
+		{"create", sub, "older clients (SPDY), and where a proxy forbids WebSocket"},
+	}
+}
+
+func readThen(verb, sub string) []step { return []step{{verb: "get"}, {verb: verb, sub: sub}} }
+
+// apiVerbs are the verbs of the API that a request may have.
+var apiVerbs = []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "proxy"}
+
+// permissions are verbs that RBAC knows and no request has.
+var permissions = map[string]string{
+	"impersonate": "it is checked beside the request that is made --as somebody",
+	"bind":        "it is checked when a role is bound",
+	"escalate":    "it is checked when a role is written",
+	"use":         "it is checked when a pod is admitted",
+}
+
+// requests reads words such as "get secrets/db" or "exec web": what the API server
+// is asked then.
+func (o *policyExplainOptions) requests(args []string) ([]asked, error) {
+	verb := strings.ToLower(args[0])
+	steps := kubectlVerbs[verb]
+	if steps == nil {
+		if why := permissions[verb]; why != "" {
+			return nil, usagef("%s is a permission, no request: %s", quote(verb), why)
+		}
+		if !slices.Contains(apiVerbs, verb) {
+			return nil, unknown("verb", args[0], verbWords(), "it is one of "+strings.Join(apiVerbs, ", ")+", or a command of kubectl such as exec")
+		}
+		steps = []step{{verb: verb}}
+	}
+	rest := args[1:]
+	// kubectl takes a pod for granted in these.
+	if onPods := steps[0].sub != "" || verb == "debug"; onPods && len(rest) > 0 && !strings.Contains(rest[0], "/") && len(rest) == 1 {
+		rest = []string{"pods/" + rest[0]}
+	}
+	if slices.Contains([]string{"taint", "cordon", "uncordon"}, verb) && len(rest) == 1 && !strings.Contains(rest[0], "/") {
+		rest = []string{"nodes/" + rest[0]}
+	}
+	about, err := parseSubject(rest)
+	if err != nil {
+		return nil, err
+	}
+	if o.subresource != "" {
+		about.sub = o.subresource
+	}
+	var all []asked
+	for _, s := range steps {
+		all = append(all, o.request(s, about))
+	}
+	return all, nil
+}
+
+func verbWords() []string {
+	words := slices.Clone(apiVerbs)
+	for w := range kubectlVerbs {
+		words = append(words, w)
+	}
+	slices.Sort(words)
+	return words
+}
+
+// subject is what a request is about.
+type subject struct {
+	group, resource, sub, name string
+	clusterWide                bool
+}
+
+// parseSubject reads pods, pods/web, pods/web/log, pods/log, "pods web" and deploy.apps/web.
+func parseSubject(args []string) (subject, error) {
+	if len(args) == 0 || args[0] == "" {
+		return subject{}, usagef("name a resource, such as secrets/db or pods")
+	}
+	var parts []string
+	for _, a := range args {
+		parts = append(parts, strings.Split(a, "/")...)
+	}
+	if len(parts) > 3 || len(args) > 2 || slices.Contains(parts, "") {
+		return subject{}, usagef("resource %s is not understood; write secrets/db, deployments.apps/web or pods/web/log", quote(strings.Join(args, " ")))
+	}
+	catalog := policy.BuiltIn()
+	t := subject{}
+	found := catalog.Resolve(parts[0])
+	if len(found) == 0 {
+		resource, group, grouped := strings.Cut(strings.ToLower(parts[0]), ".")
+		if !grouped {
+			var words []string
+			for _, r := range catalog.Resources() {
+				words = append(words, r.Name)
+			}
+			if near := nearest.Name(resource, words); near != "" {
+				return subject{}, usagef("unknown resource %s: did you mean %s? A custom resource needs its group: %s.example.com", quote(parts[0]), near, clean(resource))
+			}
+			return subject{}, usagef("unknown resource %s: of a custom resource write the plural and the group, %s.example.com", quote(parts[0]), clean(resource))
+		}
+		t.group, t.resource = group, resource
+	} else {
+		r := preferred(found)
+		t.group, t.resource, t.clusterWide = r.Group, r.Name, !r.Namespaced
+		if len(parts) == 2 && len(args) == 1 && r.Sub(parts[1]) != nil {
+			// pods/log, as a policy writes it
+			t.sub, parts = parts[1], parts[:1]
+		}
+	}
+	if len(parts) > 1 {
+		t.name = parts[1]
+	}
+	if len(parts) > 2 {
+		t.sub = parts[2]
+	}
+	return t, nil
+}
+
+// preferred is the resource that kubectl takes where several have a name: the core
+// group's, else the first, metrics only if there is nothing else.
+func preferred(found []policy.Resource) policy.Resource {
+	for _, r := range found {
+		if r.Group == "" {
+			return r
+		}
+	}
+	for _, r := range found {
+		if r.Group != "metrics.k8s.io" {
+			return r
+		}
+	}
+	return found[0]
+}
+
+// request is what the API server makes of one step.
+func (o *policyExplainOptions) request(s step, t subject) asked {
+	a := asked{Attributes: o.who(), note: s.note}
+	a.Verb, a.APIGroup, a.Resource, a.Subresource, a.Name = s.verb, t.group, t.resource, t.sub, t.name
+	if s.sub != "" {
+		a.Subresource = s.sub
+	}
+	if !t.clusterWide && !o.allNamespaces {
+		a.Namespace = o.namespace
+	}
+	if t.group == "" && t.resource == "namespaces" {
+		a.Namespace = t.name // its own, to the API server
+	}
+	switch {
+	case a.Name == "" && a.Subresource == "" && a.Verb == "get":
+		a.Verb = "list"
+		if o.watch {
+			a.Verb = "watch"
+		}
+	case a.Name == "" && a.Subresource == "" && a.Verb == "delete":
+		a.Verb, a.note = "deletecollection", "a delete without a name; kubectl --all lists and deletes one by one"
+	case a.Verb == "create" && a.Subresource == "" && a.Name != "":
+		a.Name, a.note = "", strings.TrimPrefix(a.note+"; ", "; ")+"the URL of a create has no name, so resourceNames cannot match"
+	}
+	if o.verb != "" {
+		a.Verb = strings.ToLower(o.verb)
+	}
+	return a
+}
+
+// who is who asks: the original user with the groups that the API server adds.
+func (o *policyExplainOptions) who() policy.Attributes {
+	a := policy.Attributes{User: o.as, Groups: slices.Clone(o.groups)}
+	add := func(g string) {
+		if !slices.Contains(a.Groups, g) {
+			a.Groups = append(a.Groups, g)
+		}
+	}
+	if o.as == "system:anonymous" {
+		add("system:unauthenticated")
+		return a
+	}
+	if rest, ok := strings.CutPrefix(o.as, "system:serviceaccount:"); ok {
+		if namespace, _, ok := strings.Cut(rest, ":"); ok {
+			add("system:serviceaccounts")
+			add("system:serviceaccounts:" + namespace)
+		}
+	}
+	if strings.HasPrefix(o.as, "system:node:") {
+		add("system:nodes")
+	}
+	add("system:authenticated")
+	return a
+}
