@@ -55,7 +55,7 @@ a directory that no server uses.`,
 			if len(args) == 0 {
 				return &usageError{msg: "missing argument: the files to import, or - for standard input", next: "usage: " + cmd.UseLine()}
 			}
-			inputs, err := findInputs(args)
+			inputs, err := findInputs("import", args)
 			if err != nil {
 				return err
 			}
@@ -78,14 +78,15 @@ type input struct {
 	size int64 // 0 is unknown
 }
 
-// findInputs lists the files that args mean, those of a directory by name.
-func findInputs(args []string) ([]input, error) {
+// findInputs lists the files that args mean, those of a directory by name. verb is what
+// is to be done to them, for errors.
+func findInputs(verb string, args []string) ([]input, error) {
 	var inputs []input
 	stdin := false
 	for _, arg := range args {
 		if arg == "-" {
 			if stdin {
-				return nil, usagef("standard input can be imported once only")
+				return nil, usagef("%s -: standard input can be named once only", verb)
 			}
 			stdin = true
 			inputs = append(inputs, input{path: "-"})
@@ -93,7 +94,7 @@ func findInputs(args []string) ([]input, error) {
 		}
 		info, err := os.Stat(arg)
 		if err != nil {
-			return nil, badInput(arg, err)
+			return nil, badInput(verb, arg, err)
 		}
 		if !info.IsDir() {
 			inputs = append(inputs, input{arg, regularSize(info)})
@@ -103,7 +104,7 @@ func findInputs(args []string) ([]input, error) {
 		err = filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
-				return badInput(path, err)
+				return badInput(verb, path, err)
 			case path != arg && strings.HasPrefix(d.Name(), "."):
 				if d.IsDir() {
 					return filepath.SkipDir
@@ -114,7 +115,7 @@ func findInputs(args []string) ([]input, error) {
 			}
 			info, err := d.Info()
 			if err != nil {
-				return badInput(path, err)
+				return badInput(verb, path, err)
 			}
 			inputs = append(inputs, input{path, info.Size()})
 			return nil
@@ -123,7 +124,7 @@ func findInputs(args []string) ([]input, error) {
 			return nil, err
 		}
 		if len(inputs) == found {
-			return nil, usagef("import %s: the directory holds no log: name files one by one to import them whatever they are called", clean(arg))
+			return nil, usagef("%s %s: the directory holds no log: name files one by one to %s them whatever they are called", verb, clean(arg), verb)
 		}
 	}
 	return inputs, nil
@@ -136,14 +137,14 @@ func regularSize(info fs.FileInfo) int64 {
 	return 0
 }
 
-func badInput(path string, err error) error {
+func badInput(verb, path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return usagef("import %s: no such file or directory", clean(path))
+		return usagef("%s %s: no such file or directory", verb, clean(path))
 	}
 	if inner := (*fs.PathError)(nil); errors.As(err, &inner) {
 		err = inner.Err
 	}
-	return fmt.Errorf("import %s: %w", clean(path), err)
+	return fmt.Errorf("%s %s: %w", verb, clean(path), err)
 }
 
 func (c *cmdline) importAll(ctx context.Context, o *importOptions, minFree int64, inputs []input) error {
@@ -236,7 +237,7 @@ func (c *cmdline) send(ctx context.Context, client *web.Client, cluster string, 
 	if in.path != "-" {
 		f, err := os.Open(in.path)
 		if err != nil {
-			return web.ImportSummary{}, badInput(in.path, err)
+			return web.ImportSummary{}, badInput("import", in.path, err)
 		}
 		defer func() { _ = f.Close() }()
 		name, r = in.path, f

@@ -176,10 +176,10 @@ func (t *totals) notes(r *Report, o Options) []Note {
 		note("short", "the log covers less than a day: numbers for a day assume that all of it is like these %s", lasting(r.Log.Days))
 	}
 	if n := r.Log.QuietHours; n > 0 {
-		note("quiet", "%s without any event: not counted as time", counted(n, "hours"))
+		note("quiet", "the log has %s without any event: if a part of it is missing there, a day has more than this says", counted(n, "hours"))
 	}
 	if r.Log.Bad > 0 {
-		note("bad-lines", "not counted: %s that cannot be read as audit events", counted(r.Log.Bad, "lines"))
+		note("bad-lines", "not counted: %s, as no audit event can be read there", counted(r.Log.Bad, "lines"))
 	}
 	if t.cells.folded+t.clients.folded+t.kinds.folded > 0 {
 		note("approximate", "the log has more different users, resources or verbs than are kept apart: totals are exact, lists of the costliest are approximate, the rest stands under %s", others)

@@ -9,7 +9,7 @@ import (
 )
 
 // Report is what a policy would have recorded. Numbers are of the whole log; a day is
-// 24 hours of the time in which it has events.
+// what the log has on average.
 type Report struct {
 	Log Log `json:"log"`
 	// Recorded is what the log has, Policy what the policy would have recorded, and
@@ -49,9 +49,9 @@ type Log struct {
 	ReadStats
 	First audit.Time `json:"first,omitzero"`
 	Last  audit.Time `json:"last,omitzero"`
-	// Days is the time between them but for hours without any event.
-	Days       float64 `json:"days"`
-	QuietHours int64   `json:"quiet_hours,omitempty"`
+	Days  float64    `json:"days"` // between them
+	// QuietHours are hours in between without any event: of some the log may be missing.
+	QuietHours int64 `json:"quiet_hours,omitempty"`
 }
 
 // Amount is how much. Events and Bytes are exact; what is estimated comes on top.

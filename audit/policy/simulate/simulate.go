@@ -402,7 +402,7 @@ func sensitive(a *policy.Attributes) bool {
 	return !a.NonResource && a.APIGroup == "" && (a.Resource == "secrets" || a.Resource == "configmaps")
 }
 
-// spanOfTime is when there were events: hours without any are not counted.
+// spanOfTime is when there were events.
 type spanOfTime struct {
 	first, last audit.Time
 	hours       map[int64]struct{}
@@ -456,10 +456,9 @@ func (s *spanOfTime) quiet() int64 {
 	return max(0, int64(s.last/hour)-int64(s.first/hour)+1-int64(len(s.hours)))
 }
 
-// days is the time with events.
-func (s *spanOfTime) days() float64 {
-	return float64(s.last-s.first-audit.Time(s.quiet())*hour) / float64(24*hour)
-}
+// days is the time between the first and the last event. Hours without any stay in it:
+// a policy that records little has such.
+func (s *spanOfTime) days() float64 { return float64(s.last-s.first) / float64(24*hour) }
 
 // short cuts what a client chose, which has no bounds, and copies it.
 func short(s string) string {
