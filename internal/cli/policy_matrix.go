@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ktrail/ktrail/audit/policy"
@@ -37,7 +38,8 @@ func (p *page) printMatrix(m *coverage.Matrix) error {
 	for _, l := range levelMarks {
 		legend = append(legend, p.paint.paint(l.color, l.mark)+" "+l.says)
 	}
-	if err := p.line("%s\n\n%s\n", p.paint.paint(bold, "What is recorded "+forWhom(m.Who)+":"), strings.Join(legend, "   ")); err != nil {
+	title := wrap("What is recorded "+forWhom(m.Who)+":", width, 0, "  ")
+	if err := p.line("%s\n\n%s\n", p.paint.lines(bold, title), strings.Join(legend, "   ")); err != nil {
 		return err
 	}
 	for _, part := range []struct {
@@ -58,7 +60,7 @@ func (p *page) printMatrix(m *coverage.Matrix) error {
 			noun = "rule "
 		}
 		note := "Who asks, where, or for which name matters to " + noun + strings.Join(rules, ", ") + ": see others with --as, --group and -n."
-		return p.line("\n%s", wrap(note, width, 0, ""))
+		return p.line("%s", wrap(note, width, 0, ""))
 	}
 	return nil
 }
@@ -77,15 +79,19 @@ func forWhom(who coverage.Requester) string {
 	return s
 }
 
-// matrixPart prints rows with their names wrapped beside the cells. The largest
-// of several rows is called the others.
+// matrixPart prints rows with their names beside the cells and, where they are
+// many, below. The largest of several rows is called the others.
 func (p *page) matrixPart(title string, rows []coverage.Row, width int) error {
-	folded, names := coverage.Fold(rows)
+	folded := coverage.Fold(rows)
 	most := 0
-	for i := range names {
-		if len(names[i]) > len(names[most]) {
+	for i := range folded {
+		if len(folded[i]) > len(folded[most]) {
 			most = i
 		}
+	}
+	inGroup := map[string]int{}
+	for _, r := range rows {
+		inGroup[r.Group]++
 	}
 	// "deletecollection" alone would take a fifth of the line.
 	heads := make([]string, 0, 8)
@@ -105,44 +111,68 @@ func (p *page) matrixPart(title string, rows []coverage.Row, width int) error {
 	if err := p.line("%s", p.paint.paint(bold, head)); err != nil {
 		return err
 	}
-	print := func(label string, cells []coverage.Cell) error {
-		lines := strings.Split(wrap(label, room-1, 0, "  "), "\n")
-		line := cut(lines[0], room-1)
+	print := func(label string, same []coverage.Row) error {
+		first, rest := label, ""
+		if textWidth(label) > room-1 {
+			first, rest, _ = strings.Cut(wrap(label, room-1, 0, ""), "\n")
+			rest = strings.ReplaceAll(rest, "\n", " ")
+		}
+		line := cut(first, room-1)
 		line += strings.Repeat(" ", room-textWidth(line))
-		for i, c := range cells {
-			mark := levelMarks[c.Level]
+		for i := range heads {
+			offered := slices.ContainsFunc(same, func(r coverage.Row) bool { return r.Cells[i].Offered })
+			mark := levelMarks[same[0].Cells[i].Level]
 			text, shade := mark.mark, mark.color
-			if !c.Offered {
+			if !offered {
 				text, shade = " ", plain
 			}
 			left := (len(heads[i]) - 1) / 2
-			line += " " + strings.Repeat(" ", left) + p.paint.paint(shade, text)
-			if i < len(cells)-1 {
-				line += strings.Repeat(" ", len(heads[i])-1-left)
-			}
+			line += strings.Repeat(" ", 1+left) + p.paint.paint(shade, text) + strings.Repeat(" ", len(heads[i])-1-left)
 		}
-		lines[0] = strings.TrimRight(line, " ")
-		return p.line("%s", strings.Join(lines, "\n"))
+		if err := p.line("%s", strings.TrimRight(line, " ")); err != nil || rest == "" {
+			return err
+		}
+		return p.line("  %s", wrap(rest, width, 2, "  "))
 	}
 	for i := range folded {
 		if i == most {
 			continue
 		}
-		if err := print(clean(strings.Join(names[i], ", ")), folded[i].Cells); err != nil {
+		if err := print(rowNames(folded[i], inGroup), folded[i]); err != nil {
 			return err
 		}
 	}
-	label := fmt.Sprintf("all %d others", len(names[most]))
+	label := fmt.Sprintf("all %d others", len(folded[most]))
 	if len(folded) == 1 {
-		label = fmt.Sprintf("all %d", len(names[most]))
+		label = fmt.Sprintf("all %d", len(folded[most]))
 	}
-	if len(names[most]) <= 3 {
-		label = clean(strings.Join(names[most], ", "))
+	if len(folded[most]) <= 3 {
+		label = rowNames(folded[most], inGroup)
 	}
-	if err := print(label, folded[most].Cells); err != nil {
+	if err := print(label, folded[most]); err != nil {
 		return err
 	}
 	return p.line("")
+}
+
+// rowNames lists rows, an API group in one if all of it is there. inGroup is how
+// many rows each group has in all.
+func rowNames(rows []coverage.Row, inGroup map[string]int) string {
+	here := map[string]int{}
+	for _, r := range rows {
+		here[r.Group]++
+	}
+	var names []string
+	for _, r := range rows {
+		name := clean(r.Name)
+		if r.Group != "" && here[r.Group] > 1 && here[r.Group] == inGroup[r.Group] {
+			name = "all of " + clean(r.Group)
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // matrixCSV has a line for each resource, the level under each verb, "" where

@@ -31,7 +31,9 @@ type Matrix struct {
 type Row struct {
 	// Name is the resource as kubectl writes it, "deployments.apps/scale", or a
 	// path. A row that stands for others has its name in words.
-	Name  string `json:"name"`
+	Name string `json:"name"`
+	// Group is the API group of a resource, "" for the core group and other rows.
+	Group string `json:"group,omitempty"`
 	Cells []Cell `json:"cells"`
 }
 
@@ -69,7 +71,7 @@ func Of(p *policy.Policy, who Requester, catalog *policy.Catalog) *Matrix {
 	name := s.names[len(s.names)-1]
 	e := policy.Compile(p)
 	row := func(title, group, resource, sub string, namespaced bool, offered []string) {
-		r := Row{Name: title}
+		r := Row{Name: title, Group: group}
 		for _, verb := range standardVerbs {
 			a := base
 			a.Verb, a.APIGroup, a.Resource, a.Subresource = verb, group, resource, sub
@@ -92,6 +94,7 @@ func Of(p *policy.Policy, who Requester, catalog *policy.Catalog) *Matrix {
 	}
 	custom := s.what[slices.IndexFunc(s.what, func(w what) bool { return w.anyGroup && w.anyResource })]
 	row("custom resources", custom.group, custom.resource, "", true, nil)
+	m.Resources[len(m.Resources)-1].Group = ""
 
 	paths := slices.Clone(usualPaths)
 	for _, w := range s.what {
@@ -142,10 +145,10 @@ func level(d *policy.Decision) policy.Level {
 	return d.Level
 }
 
-// Fold puts rows of which the same is recorded into one, in the order of their
-// first, the names of each row in its order. A cell of a row is offered if it is
-// for any of those folded into it.
-func Fold(rows []Row) (folded []Row, names [][]string) {
+// Fold puts rows of which the same is recorded together, in the order of their
+// first.
+func Fold(rows []Row) [][]Row {
+	var folded [][]Row
 	at := map[string]int{}
 	for _, r := range rows {
 		key := make([]byte, len(r.Cells))
@@ -156,13 +159,9 @@ func Fold(rows []Row) (folded []Row, names [][]string) {
 		if !ok {
 			i = len(folded)
 			at[string(key)] = i
-			folded = append(folded, Row{Name: r.Name, Cells: slices.Clone(r.Cells)})
-			names = append(names, nil)
+			folded = append(folded, nil)
 		}
-		names[i] = append(names[i], r.Name)
-		for j := range r.Cells {
-			folded[i].Cells[j].Offered = folded[i].Cells[j].Offered || r.Cells[j].Offered
-		}
+		folded[i] = append(folded[i], r)
 	}
-	return folded, names
+	return folded
 }
