@@ -30,13 +30,11 @@ func (a *advisor) rates() {
 			continue
 		}
 		needed := 0
-		drain := math.Inf(1)
-		if b.Throttle && b.QPS > 0 && b.Burst > 0 {
-			drain = float64(b.QPS) * float64(b.BatchSize)
-			needed = a.throttled(b, drain)
-		} else if b.word == "log" {
-			drain = writes / float64(a.o.Rate.eventBytes())
-			needed = a.unthrottled(b, drain)
+		switch {
+		case b.Throttle && b.QPS > 0 && b.Burst > 0:
+			needed = a.throttled(b, float64(b.QPS)*float64(b.BatchSize))
+		case b.word == "log":
+			needed = a.unthrottled(b, writes/float64(a.o.Rate.eventBytes()))
 		}
 		a.memory(b, needed)
 	}

@@ -105,3 +105,18 @@ func TestRateOfSample(t *testing.T) {
 		t.Errorf("%d events, %+v, %v", m.Events(), r, err)
 	}
 }
+
+func BenchmarkMeter(b *testing.B) {
+	var log strings.Builder
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 10_000 {
+		log.WriteString(event(start.Add(time.Duration(i)*time.Millisecond), strings.Repeat("z", 1900)))
+	}
+	b.SetBytes(int64(log.Len()))
+	for b.Loop() {
+		var m advise.Meter
+		if err := m.Read(strings.NewReader(log.String())); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

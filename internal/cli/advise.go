@@ -190,11 +190,14 @@ func (o *adviseOptions) measure(c *cmdline) error {
 		return nil
 	}
 	var m advise.Meter
+	p := c.startProgress(true)
 	for _, name := range o.logs {
-		if err := c.meter(&m, name); err != nil {
+		if err := c.meter(&m, name, p); err != nil {
+			p.finish()
 			return err
 		}
 	}
+	p.finish()
 	rate, err := m.Rate()
 	if err != nil {
 		return usagef("--log %s: %v", clean(strings.Join(o.logs, ",")), err)
@@ -205,7 +208,8 @@ func (o *adviseOptions) measure(c *cmdline) error {
 	return nil
 }
 
-func (c *cmdline) meter(m *advise.Meter, name string) error {
+// meter takes one log in. The progress has a total as long as the files' sizes are known.
+func (c *cmdline) meter(m *advise.Meter, name string, p *progress) error {
 	in := c.In
 	if name != "-" {
 		f, err := os.Open(name)
@@ -214,11 +218,26 @@ func (c *cmdline) meter(m *advise.Meter, name string) error {
 		}
 		defer f.Close()
 		in = f
+		if info, err := f.Stat(); err == nil {
+			p.total.Add(regularSize(info))
+		}
 	}
-	if err := m.Read(in); err != nil {
+	if err := m.Read(&readCounter{in, p}); err != nil {
 		return readError(name, err)
 	}
 	return nil
+}
+
+// readCounter tells a progress what is read.
+type readCounter struct {
+	r io.Reader
+	p *progress
+}
+
+func (r *readCounter) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	r.p.done.Add(int64(n))
+	return n, err
 }
 
 // input finds what is to be judged.
