@@ -45,8 +45,8 @@ type FlagSet interface {
 
 // AddFlags adds the flags that commands on machines share.
 func (o *Options) AddFlags(f FlagSet) {
-	f.StringSliceVar(&o.SSH, "ssh", nil, "do it on these machines over SSH, one after the other: [user@]address[:port],...; ~/.ssh/config is not read")
-	f.StringSliceVar(&o.Keys, "ssh-key", nil, "private key `FILE` (default: the agent's keys and ~/.ssh/id_ed25519, id_ecdsa, id_rsa)")
+	f.StringSliceVar(&o.SSH, "ssh", nil, "work on these `NODES` over SSH, one after the other: [user@]address[:port],... (~/.ssh/config is not read)")
+	f.StringSliceVar(&o.Keys, "ssh-key", nil, "private key in `FILE` (default: the agent's keys and ~/.ssh/id_ed25519, id_ecdsa, id_rsa)")
 	f.StringSliceVar(&o.KnownHosts, "known-hosts", nil, "`FILE` with the machines' keys (default ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts)")
 }
 
