@@ -134,13 +134,18 @@ func Diff(a, b *policy.Policy) ([]Change, error) {
 		classes := d.classes()
 		for i, p := range pairs {
 			chosen, seeds := d.few(regions[i+1], i+1, classes)
+			from := len(changes)
 			for j, region := range chosen {
 				c := Change{Field: aspect.field, From: p.from, To: p.to, Requests: s.requests(region), Example: s.witness(seeds[j])}
-				c.FromRule, c.ToRule = policy.Compile(a).Decide(&c.Example).Rule, policy.Compile(b).Decide(&c.Example).Rule
-				c.word()
-				changes = append(changes, c)
+				changes = absorb(changes, from, c, func(c *Change) *Requests { return &c.Requests })
 			}
 		}
+	}
+	old, now := policy.Compile(a), policy.Compile(b)
+	for i := range changes {
+		c := &changes[i]
+		c.FromRule, c.ToRule = old.Decide(&c.Example).Rule, now.Decide(&c.Example).Rule
+		c.word()
 	}
 	slices.SortStableFunc(changes, func(x, y Change) int {
 		return cmp.Or(cmp.Compare(order(x.Direction), order(y.Direction)), strings.Compare(x.From, y.From),

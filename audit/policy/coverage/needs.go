@@ -165,8 +165,13 @@ func check(p *policy.Policy, n *Need) (Result, error) {
 	classes := d.classes()
 	for label := 1; label <= len(p.Rules)+1; label++ {
 		boxes, seeds := d.few(regions[label], label, classes)
+		from := len(res.Gaps)
 		for i, b := range boxes {
-			res.Gaps = append(res.Gaps, n.gap(p, label-2, s.requests(b), s.witness(seeds[i])))
+			g := Gap{Requests: s.requests(b), Rule: label - 2, Example: s.witness(seeds[i])}
+			res.Gaps = absorb(res.Gaps, from, g, func(g *Gap) *Requests { return &g.Requests })
+		}
+		for i := from; i < len(res.Gaps); i++ {
+			n.word(p, &res.Gaps[i])
 		}
 	}
 	return res, nil
@@ -176,9 +181,10 @@ func (n *Need) meets(m meaning) bool {
 	return m.level >= n.Level && (n.Level == policy.None || m.stages.Has(n.Stages))
 }
 
-func (n *Need) gap(p *policy.Policy, rule int, requests Requests, example policy.Attributes) Gap {
-	m := meaningOf(p, rule)
-	g := Gap{Requests: requests, Rule: rule, Level: m.level, Example: example}
+// word fills in what is recorded, and the text.
+func (n *Need) word(p *policy.Policy, g *Gap) {
+	m := meaningOf(p, g.Rule)
+	g.Level = m.level
 	if m.level > policy.None {
 		g.Missing = n.Stages &^ m.stages
 	}
@@ -190,12 +196,11 @@ func (n *Need) gap(p *policy.Policy, rule int, requests Requests, example policy
 		what = append(what, "without stage "+strings.Join(g.Missing.Names(), ", "))
 	}
 	by := "since no rule matches"
-	if rule >= 0 {
-		g.Line = p.Rules[rule].Line
-		by = fmt.Sprintf("by rule %d (line %d)", rule+1, g.Line)
+	if g.Rule >= 0 {
+		g.Line = p.Rules[g.Rule].Line
+		by = fmt.Sprintf("by rule %d (line %d)", g.Rule+1, g.Line)
 	}
-	g.Text = fmt.Sprintf("%s: %s %s", requests.String(), strings.Join(what, ", "), by)
-	return g
+	g.Text = fmt.Sprintf("%s: %s %s", g.Requests.String(), strings.Join(what, ", "), by)
 }
 
 // pattern are the requests of a pattern as products of sets.

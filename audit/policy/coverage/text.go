@@ -2,6 +2,7 @@ package coverage
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -173,6 +174,34 @@ func verbWords(v Values) string {
 		return "unusual verbs"
 	}
 	return "all but " + short(v.AllBut)
+}
+
+// absorb makes r the union of both if they differ in one group that the
+// requester is in, and is whether it could.
+func (r *Requests) absorb(o *Requests) bool {
+	if len(r.Members) != 1 || len(o.Members) != 1 {
+		return false
+	}
+	x, y := *r, *o
+	x.Members, y.Members = nil, nil
+	if !reflect.DeepEqual(x, y) {
+		return false
+	}
+	groups := slices.Concat(r.Members[0], o.Members[0])
+	slices.Sort(groups)
+	r.Members = [][]string{groups}
+	return true
+}
+
+// absorb adds a class to a list, or to one of the list from an index on that
+// can take it in.
+func absorb[T any](list []T, from int, one T, of func(*T) *Requests) []T {
+	for i := from; i < len(list); i++ {
+		if of(&list[i]).absorb(of(&one)) {
+			return list
+		}
+	}
+	return append(list, one)
 }
 
 // requests puts a box into words.
