@@ -85,10 +85,8 @@ func (t *traffic) from() string {
 		return clean(t.inputs[0].path)
 	case len(t.inputs) > 1:
 		return fmt.Sprintf("%d files", len(t.inputs))
-	case t.data != "":
-		return clean(t.data)
 	}
-	return clean(t.url())
+	return "what is stored" // wherever it is asked, it is the same
 }
 
 // taker takes events: a simulation, or a check of suggestions.
