@@ -12,6 +12,55 @@ type clause struct {
 	verbs, users, groups, namespaces, apiGroups, names []string
 	resources                                          []string
 	paths                                              []string
+
+	// pivot is the field of which the fewest clauses share a value with this one;
+	// fieldNone if the clause asks for nothing.
+	pivot field
+}
+
+// field is one thing that a clause may ask for.
+type field int
+
+const (
+	fieldNone field = iota
+	fieldVerbs
+	fieldUsers
+	fieldGroups
+	fieldNamespaces
+	fieldAPIGroups
+	fieldNames
+	fieldResources
+	fieldPaths
+	fields
+)
+
+func (c *clause) values(f field) []string {
+	return [fields][]string{nil, c.verbs, c.users, c.groups, c.namespaces, c.apiGroups, c.names, c.resources, c.paths}[f]
+}
+
+// choosePivots finds the pivot of every clause.
+func (b *builder) choosePivots() {
+	var have [fields]map[string]int
+	for f := fieldVerbs; f < fields; f++ {
+		have[f] = map[string]int{}
+		for i := range b.clauses {
+			for _, v := range b.clauses[i].values(f) {
+				have[f][v]++
+			}
+		}
+	}
+	for i := range b.clauses {
+		c, least := &b.clauses[i], 0
+		for f := fieldVerbs; f < fields; f++ {
+			sum := 0
+			for _, v := range c.values(f) {
+				sum += have[f][v]
+			}
+			if sum > 0 && (c.pivot == fieldNone || sum < least) {
+				c.pivot, least = f, sum
+			}
+		}
+	}
 }
 
 // builder collects the clauses of one index, in the order of their rules.
@@ -65,16 +114,21 @@ func (b *builder) addResources(rule int, r *Rule) {
 }
 
 func (b *builder) index() index {
+	b.choosePivots()
 	x := index{words: max(1, (len(b.clauses)+63)/64), rules: make([]int32, len(b.clauses))}
+	x.always = newSet(x.words)
 	for i, c := range b.clauses {
 		x.rules[i] = int32(c.rule)
+		if c.pivot == fieldNone {
+			x.always.putPivot(i)
+		}
 	}
-	x.verbs = b.table(x.words, func(c *clause) []string { return c.verbs })
-	x.users = b.table(x.words, func(c *clause) []string { return c.users })
-	x.groups = b.table(x.words, func(c *clause) []string { return c.groups })
-	x.namespaces = b.table(x.words, func(c *clause) []string { return c.namespaces })
-	x.apiGroups = b.table(x.words, func(c *clause) []string { return c.apiGroups })
-	x.names = b.table(x.words, func(c *clause) []string { return c.names })
+	x.verbs = b.table(x.words, fieldVerbs)
+	x.users = b.table(x.words, fieldUsers)
+	x.groups = b.table(x.words, fieldGroups)
+	x.namespaces = b.table(x.words, fieldNamespaces)
+	x.apiGroups = b.table(x.words, fieldAPIGroups)
+	x.names = b.table(x.words, fieldNames)
 	b.resources(&x)
 	b.paths(&x)
 	for i := range b.clauses[:min(64, len(b.clauses))] {
@@ -93,15 +147,15 @@ func (b *builder) index() index {
 }
 
 // table is the table of one field.
-func (b *builder) table(words int, field func(*clause) []string) table {
+func (b *builder) table(words int, of field) table {
 	f := filler{words: words, wild: newSet(words), sets: map[[2]string]*set{}}
 	for i := range b.clauses {
-		values := field(&b.clauses[i])
+		values := b.clauses[i].values(of)
 		if len(values) == 0 {
 			f.wild.put(i)
 		}
 		for _, v := range values {
-			f.put(i, v, "")
+			f.put(i, v, "", b.clauses[i].pivot == of)
 		}
 	}
 	return f.table(func(key [2]string) uint64 { return hash(key[0]) })
@@ -115,23 +169,23 @@ func (b *builder) resources(x *index) {
 	one := func() *filler { return &filler{words: x.words, wild: wild, sets: map[[2]string]*set{}} }
 	bare, pairs, anySub, subs := one(), one(), one(), one()
 	for i := range b.clauses {
-		specs := b.clauses[i].resources
+		specs, pivot := b.clauses[i].resources, b.clauses[i].pivot == fieldResources
 		if len(specs) == 0 {
 			wild.put(i)
 		}
 		for _, spec := range specs {
-			bare.put(i, spec, "")
+			bare.put(i, spec, "", pivot)
 			for at := range len(spec) {
 				if spec[at] == '/' && at+1 < len(spec) {
-					pairs.put(i, spec[:at], spec[at+1:])
+					pairs.put(i, spec[:at], spec[at+1:], pivot)
 				}
 			}
 			if sub, ok := strings.CutPrefix(spec, "*/"); ok && sub != "" {
-				subs.put(i, sub, "")
+				subs.put(i, sub, "", pivot)
 			}
 			if res, ok := strings.CutSuffix(spec, "/*"); ok {
-				anySub.put(i, res, "")
-				bare.put(i, res, "")
+				anySub.put(i, res, "", pivot)
+				bare.put(i, res, "", pivot)
 			}
 		}
 	}
@@ -146,17 +200,17 @@ func (b *builder) paths(x *index) {
 	exact := &filler{words: x.words, wild: wild, sets: map[[2]string]*set{}}
 	prefixes := &filler{words: x.words, wild: wild, sets: map[[2]string]*set{}}
 	for i := range b.clauses {
-		specs := b.clauses[i].paths
+		specs, pivot := b.clauses[i].paths, b.clauses[i].pivot == fieldPaths
 		if len(specs) == 0 {
 			wild.put(i)
 		}
 		for _, spec := range specs {
 			if !strings.HasSuffix(spec, "*") {
-				exact.put(i, spec, "")
+				exact.put(i, spec, "", pivot)
 				continue
 			}
 			prefix := strings.TrimRight(spec, "*")
-			prefixes.put(i, prefix, "")
+			prefixes.put(i, prefix, "", pivot)
 			if !slices.Contains(x.lengths, len(prefix)) {
 				x.lengths = append(x.lengths, len(prefix))
 			}
@@ -175,7 +229,7 @@ type filler struct {
 	keys  [][2]string // in the order of the policy, so that tables are alike from run to run
 }
 
-func (f *filler) put(clause int, key, sub string) {
+func (f *filler) put(clause int, key, sub string, pivot bool) {
 	k := [2]string{key, sub}
 	s := f.sets[k]
 	if s == nil {
@@ -184,6 +238,9 @@ func (f *filler) put(clause int, key, sub string) {
 		f.keys = append(f.keys, k)
 	}
 	s.put(clause)
+	if pivot {
+		s.putPivot(clause)
+	}
 }
 
 func (f *filler) table(hashOf func([2]string) uint64) table {

@@ -67,6 +67,7 @@ type index struct {
 	pairs, anySub, subs                                table // resource and subresource; pods/*; */log
 	exact, prefixes                                    table // paths
 	lengths                                            []int // of prefixes, ascending
+	always                                             *set  // has the clauses without a pivot in its pivots
 
 	// Of the first 64 clauses: those that ask for a user, and so on, and those
 	// that ask for any of these, which are looked at only where it matters.
@@ -135,9 +136,11 @@ func (x *index) path64(path string) uint64 {
 	return m
 }
 
-// first is firstOf64 for any number of clauses. Every set has a summary: a bit for
-// each of its words that is not zero. Where the summaries of a request's sets have
-// no bit in common no clause is; so almost all words are never read.
+// first is firstOf64 for any number of clauses. It reads few of the words of its
+// sets. Every clause has a pivot, the field in which it is most particular, and a set
+// knows in which of its words there are clauses with its value as pivot: a clause
+// can match only in those words of a request's sets. Of those it leaves out the ones
+// in which some set has nothing, by the sets' summaries.
 func (x *index) first(a *Attributes) int32 {
 	// The sets of a request, but for those of its groups and its target, are ANDed.
 	var all [5]*set
@@ -179,12 +182,15 @@ func (x *index) first(a *Attributes) int32 {
 		}
 	}
 	for i := range (x.words + 63) / 64 {
-		m := target.summary(i)
+		m := x.always.pivots[i] | target.pivots(i) | who.pivots(i)
+		for _, s := range all[:n] {
+			m |= s.pivots[i]
+		}
 		for _, s := range all[:n] {
 			m &= s.summary[i]
 		}
 		if m != 0 {
-			m &= who.summary(i)
+			m &= target.summary(i) & who.summary(i)
 		}
 		for ; m != 0; m &= m - 1 {
 			w := i<<6 | bits.TrailingZeros64(m)
@@ -222,6 +228,16 @@ func (u *anyOf) add(s *set) bool {
 	u.sets[u.n] = s
 	u.n++
 	return true
+}
+
+func (u *anyOf) pivots(i int) (m uint64) {
+	for _, s := range u.sets[:u.n] {
+		m |= s.pivots[i]
+	}
+	if u.more != nil {
+		u.rest(func(s *set) { m |= s.pivots[i] })
+	}
+	return m
 }
 
 func (u *anyOf) summary(i int) (m uint64) {

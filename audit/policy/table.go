@@ -6,16 +6,20 @@ import "math/bits"
 type set struct {
 	words   []uint64
 	summary []uint64 // bit w: words[w] is not zero
+	pivots  []uint64 // bit w: words[w] has a clause whose pivot is this set's value
 }
 
 func newSet(words int) *set {
-	return &set{words: make([]uint64, words), summary: make([]uint64, (words+63)/64)}
+	sums := (words + 63) / 64
+	return &set{words: make([]uint64, words), summary: make([]uint64, sums), pivots: make([]uint64, sums)}
 }
 
 func (s *set) put(clause int) {
 	s.words[clause>>6] |= 1 << (clause & 63)
 	s.summary[clause>>12] |= 1 << (clause >> 6 & 63)
 }
+
+func (s *set) putPivot(clause int) { s.pivots[clause>>12] |= 1 << (clause >> 6 & 63) }
 
 func (s *set) add(t *set) {
 	for i, w := range t.words {
@@ -31,8 +35,9 @@ func (s *set) add(t *set) {
 // the policy's author chooses what is in it; what clients send is looked up and
 // meets the next free slot soon, whatever it is.
 type table struct {
-	slots []slot // a power of two, or none
-	miss  *set   // of what is not in the table
+	slots   []slot // a power of two, or none
+	longest int    // key: what is longer need not be looked up, nor hashed
+	miss    *set   // of what is not in the table
 	// miss64 and slot.set64 are the first words of the sets, at hand for policies
 	// of at most 64 clauses, which most are.
 	miss64 uint64
@@ -62,7 +67,7 @@ func (t *table) find64(key string) uint64 {
 }
 
 func (t *table) slot(key string) *slot {
-	if len(t.slots) == 0 {
+	if len(key) > t.longest || len(t.slots) == 0 {
 		return nil
 	}
 	return t.probe(hash(key), key, "")
@@ -70,7 +75,7 @@ func (t *table) slot(key string) *slot {
 
 // pair is the slot of a pair, nil if there is none.
 func (t *table) pair(key, sub string) *slot {
-	if len(t.slots) == 0 {
+	if max(len(key), len(sub)) > t.longest || len(t.slots) == 0 {
 		return nil
 	}
 	return t.probe(hashPair(key, sub), key, sub)
@@ -94,21 +99,20 @@ func (t *table) put(h uint64, key, sub string, s *set) {
 	for t.slots[i&mask].hash != 0 {
 		i++
 	}
+	t.longest = max(t.longest, len(key), len(sub))
 	t.slots[i&mask] = slot{hash: h, key: key, sub: sub, set: s, set64: s.words[0]}
 }
 
 func hashPair(key, sub string) uint64 { return mix(hash(key), hash(sub)) | 1<<63 }
 
-// hash is never 0. It reads at most 32 bytes of s, from its ends and its middle:
-// names in a policy that differ elsewhere only share a slot, and are still compared.
+// hash is never 0.
 func hash(s string) uint64 {
+	h := uint64(len(s)) ^ k0
+	for ; len(s) > 16; s = s[16:] {
+		h = mix(h^le64(s), k2^le64(s[8:]))
+	}
 	var a, b uint64
 	switch n := len(s); {
-	case n > 16:
-		mid := n/2 - 8
-		a = mix(le64(s[mid:]), le64(s[mid+8:])^k2)
-		a ^= le64(s)
-		b = le64(s[n-8:])
 	case n >= 8:
 		a, b = le64(s), le64(s[n-8:])
 	case n >= 4:
@@ -116,7 +120,7 @@ func hash(s string) uint64 {
 	case n > 0:
 		a = uint64(s[0])<<16 | uint64(s[n>>1])<<8 | uint64(s[n-1])
 	}
-	return mix(a^k0, b^k1^uint64(len(s))) | 1<<63
+	return mix(a^h, b^k1) | 1<<63
 }
 
 // Constants with as many ones as zeros, of wyhash.

@@ -219,19 +219,22 @@ func (p *page) explain(pol *policy.Policy, a *policy.Attributes, note string) er
 		note = "  (" + clean(note) + ")"
 	}
 	head := wrap(title+note, p.width, 0, "    ")
-	by := "no rule matches"
+	by := ", since no rule matches"
 	if e.Rule >= 0 {
-		by = fmt.Sprintf("rule %d, line %d", e.Rule+1, pol.Rules[e.Rule].Line)
+		by = fmt.Sprintf(" by rule %d, line %d", e.Rule+1, pol.Rules[e.Rule].Line)
 	}
 	mark := levelMarks[e.Level].color
 	err := errors.Join(
 		p.line("%s", p.paint.lines(bold, head)),
-		p.line("  level   %s by %s: %s", p.paint.paint(mark, e.Level.String()), by, levelSays[e.Level]))
+		p.line("  level   %s%s: %s", p.paint.paint(mark, e.Level.String()), by, levelSays[e.Level]))
 	if err != nil {
 		return err
 	}
 	if e.Level != policy.None {
 		kept := policy.AllStages &^ e.OmitStages
+		if !longRunning(a) {
+			kept &^= policy.ResponseStarted // such requests do not have it
+		}
 		stages := strings.Join(kept.Names(), ", ")
 		if kept == 0 {
 			stages = "none: all are omitted, so nothing is recorded"
@@ -248,22 +251,35 @@ func (p *page) explain(pol *policy.Policy, a *policy.Attributes, note string) er
 		}
 	}
 	for i := range e.Steps {
-		if err := p.explainStep(&e.Steps[i]); err != nil {
+		if err := p.explainStep(a, &e.Steps[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *page) explainStep(s *policy.Step) error {
+// longRunning is whether a request has the stage ResponseStarted: one that answers
+// bit by bit, and one that is refused before anybody is authenticated.
+func longRunning(a *policy.Attributes) bool {
+	return a.NoUser || a.Verb == "watch" || a.Verb == "proxy" ||
+		slices.Contains([]string{"attach", "exec", "log", "portforward", "proxy"}, a.Subresource)
+}
+
+func (p *page) explainStep(a *policy.Attributes, s *policy.Step) error {
 	front := fmt.Sprintf("  rule %-3d line %-4d ", s.Rule+1, s.Line)
 	if s.Matched {
 		return p.line("%s%s", front, p.paint.paint(green, "matches: "+s.Level.String()))
 	}
 	has := "the request has " + several(s.Has, 4)
 	switch {
-	case s.Field == "users" && (len(s.Has) == 0 || s.Has[0] == ""):
-		has = "no user is named"
+	case s.Field == "nonResourceURLs" && !a.NonResource:
+		has = "the request is for a resource"
+	case (s.Field == "resources" || s.Field == "namespaces") && a.NonResource:
+		has = "the request is for a path"
+	case s.Field == "users" && a.NoUser:
+		has = "nobody was authenticated"
+	case s.Field == "users" && a.User == "":
+		has = "no user was named (--as)"
 	case len(s.Has) == 0:
 		has = "the request has none"
 	}
