@@ -46,7 +46,7 @@ func unified(from, to, a, b string) string {
 		}
 		// A hunk goes on while changes are no further apart than both contexts.
 		begin, end := max(0, i-context3), i
-		for last := i; end < len(edits) && end-last <= 2*context3; end++ {
+		for last := i; end < len(edits) && end-last <= 2*context3+1; end++ {
 			if edits[end].op != ' ' {
 				last = end
 			}
