@@ -40,7 +40,7 @@ func (a *advisor) recording() {
 		a.add(advice{
 			name: "no-policy", severity: finding.Error, at: LogPath,
 			message: "nothing is recorded: --" + PolicyFile + " is not given",
-			reason:  "Without a policy the API server builds no back end. It starts, makes an empty log, and says so only at verbosity 2 " + optionsSource + ".",
+			reason:  "Without a policy the API server builds no back end. It starts, makes an empty log, and says so only at verbosity 2 " + optionsSource + ". ktrail policy preset show recommended prints a policy.",
 			set:     recommended(PolicyFile),
 		})
 	case !hasBackend:

@@ -178,18 +178,24 @@ func options(in Input, kind config.Kind, s *config.Settings, v flags.Version) fl
 	return o
 }
 
-// missing are the mounts that the mended flags need and that the findings do not
-// tell of yet: a flag that is set can name a file that no mount covers.
+// missing are the mounts that the mended flags need: those that findings tell of,
+// and those of files that a flag names only now.
 func missing(args []flags.Arg, r *Report, o flags.Options) string {
-	told := map[string]bool{}
-	for _, f := range r.Findings {
-		told[f.Name] = true
-	}
 	var b strings.Builder
 	for _, f := range flags.Advise(flags.Apply(args, r.Set, r.Unset), o) {
-		if strings.HasSuffix(f.Name, "-not-mounted") && !told[f.Name] {
-			b.WriteString("\n" + f.Fix + "\n")
+		if !strings.HasSuffix(f.Name, "-not-mounted") && f.Name != "log-file-mounted" {
+			continue
 		}
+		if !o.ExtraVolumes {
+			b.WriteString("\n" + f.Fix + "\n")
+			continue
+		}
+		// One list, beside extraArgs.
+		_, mount, _ := strings.Cut(f.Fix, "\n")
+		if b.Len() == 0 {
+			b.WriteString("  extraVolumes:\n")
+		}
+		b.WriteString("  " + strings.ReplaceAll(mount, "\n", "\n  ") + "\n")
 	}
 	return b.String()
 }

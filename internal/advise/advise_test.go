@@ -185,8 +185,16 @@ func TestMissingMounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(r.Block, "mountPath: "+flags.DefaultPolicyFile) {
-		t.Errorf("the policy's mount is not there:\n%s", r.Block)
+	if !strings.Contains(r.Block, "mountPath: "+flags.DefaultPolicyFile) || strings.Contains(r.Block, "mountPath: /var/log") {
+		t.Errorf("the policy's mount is not there, or that of the log, which needs none:\n%s", r.Block)
+	}
+	r, err = advise.Check(advise.Input{Name: "k.yaml", Data: []byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\napiServer: {}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := config.Read(config.KubeadmConfig, []byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n"+r.Block))
+	if err != nil || len(s.Mounts) != 2 || strings.Count(r.Block, "extraVolumes:") != 1 {
+		t.Errorf("%v: want one list of two mounts:\n%s", err, r.Block)
 	}
 }
 

@@ -78,7 +78,7 @@ warnings. A comment in FILE silences one kind of finding there:
 	f.StringVar(&o.kubernetes, "kubernetes", "", "`version` of the API server, such as 1.33 (default: what FILE says, else the newest)")
 	f.StringVar(&o.policy, "policy", "", "`FILE` of the audit policy: strict modes and truncation depend on it")
 	f.StringVar(&o.webhook, "webhook-config", "", "`FILE` of the webhook's kubeconfig")
-	f.Float64Var(&o.perSecond, "events-per-second", 0, "events that are recorded in a second, on average")
+	f.Float64Var(&o.perSecond, "events-per-second", 0, "events that are recorded in a second, on average: a `number`")
 	f.StringVar(&o.eventBytes, "event-size", "", "with --events-per-second: an event's `size`, on average (default 2.1kB)")
 	f.StringSliceVar(&o.logs, "log", nil, "take rate and sizes from these audit logs, `FILE`,... (- is standard input)")
 	f.StringVar(&o.free, "free", "", "`space` that the log's disk has, such as 20GB (default on a node: what is free)")
