@@ -220,9 +220,14 @@ func (s *source) remove(from *yaml.Node, i int) (*source, error) {
 	}
 	var edits []splice
 	var err error
-	if from.Style&yaml.FlowStyle != 0 {
+	switch {
+	case from.Style&yaml.FlowStyle != 0 && len(from.Content) == width: // {} again
+		var cut splice
+		cut, _, err = s.emptyFlow(from)
+		edits = []splice{cut}
+	case from.Style&yaml.FlowStyle != 0:
 		edits, err = s.removeFlow(from, i)
-	} else {
+	default:
 		var first, last int
 		first, last, err = s.elementAt(from, i)
 		edits = []splice{s.cutLines(first, last)}

@@ -25,6 +25,13 @@ func formats() []format {
 	return []format{
 		{StaticPod, isStaticPod, readStaticPod, patchStaticPod},
 		{KubeadmConfig, isKubeadm, readKubeadm, patchKubeadm},
+		{ClusterAPI, isClusterAPI, readClusterAPI, nil},
+		{KindCluster, isKindCluster, readKindCluster, nil},
+		{KOps, isKOps, readKOps, nil},
+		{Talos, isTalos, readTalos, nil},
+		{Palette, isPalette, readPalette, nil},
+		{RKE2, isRKE2, readRKE2, patchRKE2},
+		{K3s, isK3s, readK3s, patchK3s},
 	}
 }
 
@@ -47,19 +54,27 @@ func Detect(data []byte) (Kind, error) {
 			}
 		}
 	}
+	if isMinikube(data) {
+		return Minikube, nil
+	}
 	if isCommandLine(data) {
 		return CommandLine, nil
 	}
 	if err != nil {
 		return "", err
 	}
-	return "", &RefusedError{Msg: "is no configuration of an API server that is known: expected a static pod manifest, kubeadm's ClusterConfiguration or a command line of kube-apiserver"}
+	return "", &RefusedError{Msg: "is no configuration of an API server that is known: expected a static pod manifest, a configuration of kubeadm, k3s, RKE2, Cluster API, Palette, Talos, kOps, kind or minikube, or a command line of kube-apiserver"}
 }
 
 // Read returns the settings in data. Errors about the content are a [*RefusedError].
 func Read(kind Kind, data []byte) (*Settings, error) {
-	if kind == CommandLine {
+	switch {
+	case kind == CommandLine:
 		return readCommandLine(data)
+	case kind == Minikube:
+		return readMinikube(data)
+	case (kind == K3s || kind == RKE2) && blank(data):
+		return &Settings{Kind: kind}, nil
 	}
 	f, ok := formatOf(kind)
 	if !ok {
@@ -84,6 +99,9 @@ func Patch(kind Kind, data []byte, change Change) ([]byte, error) {
 		return nil, &RefusedError{Msg: fmt.Sprintf("a configuration of kind %q is not kept in a file that can be patched", kind)}
 	}
 	s, err := parse(data)
+	if (kind == K3s || kind == RKE2) && blank(data) {
+		s, err = &source{text: bytes.TrimPrefix(data, []byte(bom)), bom: bytes.HasPrefix(data, []byte(bom))}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

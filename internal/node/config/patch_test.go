@@ -58,7 +58,8 @@ func enable() config.Change {
 
 // undo is the change that takes back what change did to before.
 func undo(before, after *config.Settings, change config.Change) (back config.Change, all bool) {
-	all = true
+	// What RKE2 adds to a policy that is there looks as if it had been set before.
+	all = before.Kind != config.RKE2 || value(before, flags.PolicyFile) == nil
 	for _, a := range change.Set {
 		if value(before, a.Name) == nil {
 			back.Unset = append(back.Unset, a.Name)
@@ -185,7 +186,7 @@ func kubernetes(data string) (out []any, err error) {
 }
 
 // made are the collections that a patch makes where there are none.
-var made = map[string]bool{"volumes": true, "volumeMounts": true, "extraVolumes": true, "extraArgs": true, "apiServer": true}
+var made = map[string]bool{"kube-apiserver-arg": true, "kube-apiserver-arg+": true, "volumes": true, "volumeMounts": true, "extraVolumes": true, "extraArgs": true, "apiServer": true}
 
 // strip takes out of a decoded value what change may touch: its flags, and the
 // mounts that back removes.
@@ -214,6 +215,11 @@ func strip(v any, change, back config.Change) any {
 					x = inner
 				}
 			}
+			if text, ok := x.(string); ok && made[k] { // one flag of k3s as a text
+				if name, _, _ := strings.Cut(text, "="); ours(name) {
+					x = []any{}
+				}
+			}
 			x = strip(x, change, back)
 			if ours(k) || made[k] && (reflect.DeepEqual(x, []any{}) || reflect.DeepEqual(x, map[string]any{})) {
 				continue // made by the patch, or empty as well
@@ -237,6 +243,10 @@ func strip(v any, change, back config.Change) any {
 					if !whole && name != "audit-log-compress" {
 						i++
 					}
+					continue
+				}
+			} else if ok { // of k3s
+				if name, _, whole := strings.Cut(text, "="); whole && ours(strings.TrimRight(name, "+-")) {
 					continue
 				}
 			}
