@@ -52,7 +52,9 @@ func (a *advisor) values() {
 	}
 	seen := map[string]Arg{}
 	for _, arg := range a.args {
-		if was, ok := seen[arg.Name]; ok && !a.bad[arg.Name] {
+		was, ok := seen[arg.Name]
+		// What a platform sets by itself stands nowhere, and is there to be overridden.
+		if implied := was.Line == 0 && arg.Line > 0; ok && !implied && !a.bad[arg.Name] {
 			a.add(advice{
 				name: "repeated-flag", severity: finding.Warning, at: arg.Name,
 				message: fmt.Sprintf("--%s stands twice: %q counts, not %q", arg.Name, arg.Value, was.Value),

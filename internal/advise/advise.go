@@ -116,7 +116,7 @@ func Check(in Input) (*Report, error) {
 	r.Set, r.Unset = flags.Fix(s.Args, o)
 	r.Flags = flags.Apply(flags.Audit(s.Args), r.Set, r.Unset)
 	if len(r.Set)+len(r.Unset) > 0 {
-		r.Block = block(kind, in.Data, r.Flags) + missing(s.Args, r, o)
+		r.Block = block(kind, in.Data, written(kind, s.Args, r)) + missing(s.Args, r, o)
 	}
 	return r, nil
 }
@@ -176,6 +176,22 @@ func options(in Input, kind config.Kind, s *config.Settings, v flags.Version) fl
 		o.Mounts = append(o.Mounts, flags.Mount{HostPath: m.HostPath, MountPath: m.MountPath, ReadOnly: m.ReadOnly, Type: m.Type, Line: m.Line})
 	}
 	return o
+}
+
+// written are the flags that belong in a file: not those that its platform sets
+// by itself, which stand nowhere.
+func written(kind config.Kind, args []flags.Arg, r *Report) []flags.Arg {
+	if kind == config.CommandLine {
+		return r.Flags
+	}
+	var out []flags.Arg
+	for _, a := range r.Flags {
+		was, there := flags.Last(args, a.Name)
+		if _, set := flags.Last(r.Set, a.Name); set || !there || was.Line > 0 {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // missing are the mounts that the mended flags need: those that findings tell of,

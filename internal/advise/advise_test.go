@@ -175,6 +175,20 @@ func TestBlockReadsBack(t *testing.T) {
 	}
 }
 
+// What Talos sets by itself is neither a repetition nor printed to be pasted.
+func TestImplied(t *testing.T) {
+	r, err := advise.Check(advise.Input{Name: "t.yaml", Data: []byte("version: v1alpha1\nmachine: {type: controlplane}\ncluster:\n  apiServer:\n    image: registry.k8s.io/kube-apiserver:v1.31.0\n    extraArgs:\n      audit-log-maxage: \"5\"\n    auditPolicy:\n      apiVersion: audit.k8s.io/v1\n      kind: Policy\n      rules: [{level: None}]\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(r.Findings); r.Kind != config.Talos || got != "policy-records-nothing retention-cis" {
+		t.Errorf("%s: %s", r.Kind, got)
+	}
+	if want := "cluster:\n  apiServer:\n    extraArgs:\n      audit-log-maxage: \"30\"\n"; r.Block != want {
+		t.Errorf("block %q, want %q", r.Block, want)
+	}
+}
+
 // A flag that is set can need a mount: it is printed with it.
 func TestMissingMounts(t *testing.T) {
 	in := strings.NewReplacer(
