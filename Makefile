@@ -6,7 +6,7 @@ TOOL    := go tool -modfile=tools/go.mod
 N       ?= 1000000
 
 .DEFAULT_GOAL := build
-.PHONY: build static run test race lint fix bench bench-decode fuzz screenshots goldens vulncheck deps clean
+.PHONY: build static run test race compat bench-policy lint fix bench bench-decode fuzz screenshots goldens vulncheck deps clean
 
 build: ## the program with its embedded store: bin/ktrail
 	@mkdir -p bin
@@ -45,6 +45,12 @@ fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for p in $$(go list ./...); do \
 	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$p; done; done
+
+compat: ## policies against the API server's own code: its tests, random policies and requests
+	cd compat && go vet ./... && go test -count=1 -timeout 10m ./...
+
+bench-policy: ## a policy decision beside the API server's, as a ratio
+	cd compat && go run ./bench
 
 screenshots: deps ## the pictures in docs/images, taken from the real page
 	go test ./internal/web -run Screenshot -rewrite
