@@ -420,8 +420,10 @@ func (t *priceText) lost(s *simulation) {
 			if by.title == "USER" {
 				name = userName(row.Name)
 			}
-			t.err = errors.Join(t.err, tb.add([]string{name, count(row.Requests + row.Outcomes), count(row.Writes), count(row.Denied),
-				count(row.RequestBodies + row.ResponseBodies), count(row.Stages)}))
+			t.err = errors.Join(t.err, tb.add([]string{
+				name, count(row.Requests + row.Outcomes), count(row.Writes), count(row.Denied),
+				count(row.RequestBodies + row.ResponseBodies), count(row.Stages),
+			}))
 		}
 		t.err = errors.Join(t.err, tb.flush())
 	}

@@ -155,44 +155,64 @@ func (g *greedy) ideas(cells []int, level policy.Level) []idea {
 		watched = policy.Metadata // a watch has no bodies, and nobody knows where the rule will stand
 	}
 	all := []idea{
-		{"drop-probes", "Leave out health probes", "who asks whether the API server is well",
-			policy.Rule{UserGroups: anybody, Verbs: []string{"get"}, NonResourceURLs: []string{"/healthz*", "/livez*", "/readyz*"}}},
-		{"drop-discovery", "Leave out discovery", "who asks which APIs there are, as every client does when it starts",
-			policy.Rule{UserGroups: loggedIn, Verbs: []string{"get"}, NonResourceURLs: []string{"/api", "/api/*", "/apis", "/apis/*", "/openapi/*", "/version", "/version/"}}},
-		{"drop-metrics", "Leave out scrapes of the metrics", "who reads the API server's metrics",
-			policy.Rule{UserGroups: loggedIn, Verbs: []string{"get"}, NonResourceURLs: []string{"/metrics", "/metrics/*"}}},
-		{"omit-watch-started", "Record a watch once, when it ends", "the event at the start of a watch; its end has both times",
-			policy.Rule{Level: watched, UserGroups: loggedIn, Verbs: []string{"watch"}, OmitStages: policy.ResponseStarted}},
-		{"omit-reads-received", "Record each read once, when it is answered", "the event at the start of each read",
-			policy.Rule{Level: level, Verbs: []string{"get", "list", "watch"}, OmitStages: policy.RequestReceived}},
+		{
+			"drop-probes", "Leave out health probes", "who asks whether the API server is well",
+			policy.Rule{UserGroups: anybody, Verbs: []string{"get"}, NonResourceURLs: []string{"/healthz*", "/livez*", "/readyz*"}},
+		},
+		{
+			"drop-discovery", "Leave out discovery", "who asks which APIs there are, as every client does when it starts",
+			policy.Rule{UserGroups: loggedIn, Verbs: []string{"get"}, NonResourceURLs: []string{"/api", "/api/*", "/apis", "/apis/*", "/openapi/*", "/version", "/version/"}},
+		},
+		{
+			"drop-metrics", "Leave out scrapes of the metrics", "who reads the API server's metrics",
+			policy.Rule{UserGroups: loggedIn, Verbs: []string{"get"}, NonResourceURLs: []string{"/metrics", "/metrics/*"}},
+		},
+		{
+			"omit-watch-started", "Record a watch once, when it ends", "the event at the start of a watch; its end has both times",
+			policy.Rule{Level: watched, UserGroups: loggedIn, Verbs: []string{"watch"}, OmitStages: policy.ResponseStarted},
+		},
+		{
+			"omit-reads-received", "Record each read once, when it is answered", "the event at the start of each read",
+			policy.Rule{Level: level, Verbs: []string{"get", "list", "watch"}, OmitStages: policy.RequestReceived},
+		},
 	}
 	if level == policy.RequestResponse {
-		all = append(all, idea{"writes-request", "Record writes with what was sent, not with the result",
+		all = append(all, idea{
+			"writes-request", "Record writes with what was sent, not with the result",
 			"the object as it was stored, with defaults; of a patch only the patch stays",
-			policy.Rule{Level: policy.Request, Verbs: writes}})
+			policy.Rule{Level: policy.Request, Verbs: writes},
+		})
 	}
 	if level > policy.Metadata {
 		all = append(all,
-			idea{"reads-metadata", "Record reads without what was read",
+			idea{
+				"reads-metadata", "Record reads without what was read",
 				"the answers to get and list; who read what, and when, stays",
-				policy.Rule{Level: policy.Metadata, Verbs: []string{"get", "list"}}},
-			idea{"secrets-metadata", "Record secrets and config maps without their contents",
+				policy.Rule{Level: policy.Metadata, Verbs: []string{"get", "list"}},
+			},
+			idea{
+				"secrets-metadata", "Record secrets and config maps without their contents",
 				"what is in them, which the log should not hold; who read or wrote them stays",
-				policy.Rule{Level: policy.Metadata, Resources: []policy.GroupResources{{Resources: []string{"secrets", "configmaps", "serviceaccounts/token"}}}}})
+				policy.Rule{Level: policy.Metadata, Resources: []policy.GroupResources{{Resources: []string{"secrets", "configmaps", "serviceaccounts/token"}}}},
+			})
 	}
 	for _, p := range g.principals() {
 		if resources, verbs := g.worth(cells, &p, harmlessRead); len(resources) > 0 {
-			all = append(all, idea{"drop-system-reads", "Leave out reads by " + p.name,
+			all = append(all, idea{
+				"drop-system-reads", "Leave out reads by " + p.name,
 				"reads of " + listed(resources) + " by " + p.name + ": whoever steals such an identity reads these unseen",
-				policy.Rule{Users: p.users, UserGroups: p.groups, Verbs: verbs, Resources: resources}})
+				policy.Rule{Users: p.users, UserGroups: p.groups, Verbs: verbs, Resources: resources},
+			})
 		}
 		if level == policy.Metadata {
 			continue
 		}
 		if resources, verbs := g.worth(cells, &p, housekeeping); len(resources) > 0 {
-			all = append(all, idea{"system-writes-metadata", "Record housekeeping by " + p.name + " without bodies",
+			all = append(all, idea{
+				"system-writes-metadata", "Record housekeeping by " + p.name + " without bodies",
 				"what " + p.name + " wrote to " + listed(resources) + "; that it did, and when, stays",
-				policy.Rule{Level: policy.Metadata, Users: p.users, UserGroups: p.groups, Verbs: verbs, Resources: resources}})
+				policy.Rule{Level: policy.Metadata, Users: p.users, UserGroups: p.groups, Verbs: verbs, Resources: resources},
+			})
 		}
 	}
 	return all

@@ -237,7 +237,7 @@ func (s *Simulation) fill(r *Report, t *totals) {
 	rules := map[int32]*RuleRow{}
 	more := map[string]Range{} // of clients
 	moreEvents := map[string]Range{}
-	var users, verbs, resources = lossTable{}, lossTable{}, lossTable{}
+	users, verbs, resources := lossTable{}, lossTable{}, lossTable{}
 	for _, key := range sortedKeys(t.cells.rows) {
 		c := t.cells.rows[key]
 		d := decision(s.opt.Policy, c.rule, c.level)
