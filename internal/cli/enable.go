@@ -218,9 +218,9 @@ func (c *cmdline) change(cmd *cobra.Command, o *change, plan func(*node.Node) (*
 	return c.each(ctx, &o.nodes, false, func(n *node.Node) error {
 		switch {
 		case o.resume:
-			return c.ended(o, n, cmd.Name())(n.Resume(ctx, o.timeout))
+			return c.ended(o, cmd.Name())(n.Resume(ctx, o.timeout))
 		case o.rollback:
-			return c.ended(o, n, cmd.Name())(n.Rollback(ctx, o.timeout))
+			return c.ended(o, cmd.Name())(n.Rollback(ctx, o.timeout))
 		}
 		state, err := n.State(ctx)
 		if err != nil {
@@ -250,12 +250,12 @@ func (c *cmdline) change(cmd *cobra.Command, o *change, plan func(*node.Node) (*
 				return &nothingError{msg: n.Name() + ": nothing was changed"}
 			}
 		}
-		return c.ended(o, n, cmd.Name())(n.Do(ctx, p, o.timeout))
+		return c.ended(o, cmd.Name())(n.Do(ctx, p, o.timeout))
 	})
 }
 
 // ended prints how an operation ended.
-func (c *cmdline) ended(o *change, n *node.Node, command string) func(*node.Report, error) error {
+func (c *cmdline) ended(o *change, command string) func(*node.Report, error) error {
 	return func(r *node.Report, err error) error {
 		if r == nil {
 			return err

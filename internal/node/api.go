@@ -49,14 +49,8 @@ type kubeconfig struct {
 			Insecure   bool   `json:"insecure-skip-tls-verify"`
 		} `json:"cluster"`
 	} `json:"clusters"`
-	Contexts []struct {
-		Name    string `json:"name"`
-		Context struct {
-			Cluster string `json:"cluster"`
-			User    string `json:"user"`
-		} `json:"context"`
-	} `json:"contexts"`
-	Users []struct {
+	Contexts []kubeContext `json:"contexts"`
+	Users    []struct {
 		Name string `json:"name"`
 		User struct {
 			Cert     string `json:"client-certificate"`
@@ -66,6 +60,14 @@ type kubeconfig struct {
 			Token    string `json:"token"`
 		} `json:"user"`
 	} `json:"users"`
+}
+
+type kubeContext struct {
+	Name    string `json:"name"`
+	Context struct {
+		Cluster string `json:"cluster"`
+		User    string `json:"user"`
+	} `json:"context"`
 }
 
 // client makes a client out of a kubeconfig on the node. The addresses are those
@@ -90,15 +92,7 @@ func (n *Node) parseKubeconfig(ctx context.Context, name string, data []byte, ad
 	if err := yaml.Unmarshal(data, &k); err != nil {
 		return nil, errors.New("it is no kubeconfig")
 	}
-	ic := slices.IndexFunc(k.Contexts, func(c struct {
-		Name    string `json:"name"`
-		Context struct {
-			Cluster string `json:"cluster"`
-			User    string `json:"user"`
-		} `json:"context"`
-	}) bool {
-		return c.Name == k.CurrentContext
-	})
+	ic := slices.IndexFunc(k.Contexts, func(c kubeContext) bool { return c.Name == k.CurrentContext })
 	if ic < 0 {
 		return nil, errors.New("it has no current context")
 	}

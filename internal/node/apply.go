@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"slices"
 	"strconv"
@@ -121,7 +122,8 @@ func (n *Node) spare(ctx context.Context, s *State, f FileChange, now string) er
 	if err := n.mkdir(ctx, found); err != nil {
 		return err
 	}
-	n.Log.Warn("a file was changed by somebody else; it is kept", "host", n.Name(), "file", f.Path, "copy", path.Join(found, f.Backup))
+	n.Log.WarnContext(ctx, "a file was changed by somebody else; it is kept",
+		slog.String("host", n.Name()), slog.String("file", f.Path), slog.String("copy", path.Join(found, f.Backup)))
 	return n.Host.WriteFile(ctx, path.Join(found, f.Backup), data, host.WriteOptions{Mode: 0o600})
 }
 

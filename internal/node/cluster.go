@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"path"
 	"slices"
@@ -178,7 +179,8 @@ func (n *Node) setCluster(ctx context.Context, c *apiClient, s *State, forward b
 				return fmt.Errorf("write kubeadm-config: it was changed by somebody else meanwhile; run it again")
 			case hash(m.text) != from:
 				// Neither ours nor what was: whoever wrote it knows better.
-				n.Log.Warn("kubeadm-config was changed by somebody else and stays", "host", n.Name(), "backup", path.Join(s.Backup, "old", clusterFile))
+				n.Log.WarnContext(ctx, "kubeadm-config was changed by somebody else and stays",
+					slog.String("host", n.Name()), slog.String("backup", path.Join(s.Backup, "old", clusterFile)))
 				return nil
 			}
 			if err = c.setClusterConfig(ctx, m.version, text); err == nil {

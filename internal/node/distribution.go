@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"slices"
 	"strconv"
@@ -194,7 +195,8 @@ func signal(name string) func(context.Context, *Node, *Process) error {
 			return fmt.Errorf("end the API server: %w", err)
 		}
 		if r.Status != 0 { // it ended by itself, which the wait will see
-			n.Log.Info("kill", "host", n.Name(), "pid", p.PID, "status", r.Status, "stderr", string(r.Stderr))
+			n.Log.InfoContext(ctx, "the API server had ended already",
+				slog.String("host", n.Name()), slog.Int("pid", p.PID), slog.String("kill", string(r.Stderr)))
 		}
 		return nil
 	}
@@ -263,48 +265,60 @@ func (n *Node) podLogs(ctx context.Context, dir string) ([]podLog, error) {
 	return logs, nil
 }
 
-// lastPodLog is the log that was written to last, "" if there is none.
-func lastPodLog(ctx context.Context, n *Node) (string, error) {
+// lastPodLogs are the logs that were written to, the last first.
+func lastPodLogs(ctx context.Context, n *Node) ([]podLog, error) {
 	dirs, err := podDirs(ctx, n)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var last podLog
+	var all []podLog
 	for _, dir := range dirs {
 		logs, err := n.podLogs(ctx, dir)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		for _, l := range logs {
-			// A container that was just started has not said anything yet.
-			if l.info.Size > 0 && (last.path == "" || l.info.ModTime.After(last.info.ModTime)) {
-				last = l
-			}
+		all = append(all, logs...)
+	}
+	slices.SortFunc(all, func(a, b podLog) int { return b.info.ModTime.Compare(a.info.ModTime) })
+	return all, nil
+}
+
+// lastPodLog is the one that something was written to last, "" if there is none.
+func lastPodLog(ctx context.Context, n *Node) (string, error) {
+	logs, err := lastPodLogs(ctx, n)
+	for _, l := range logs {
+		// A container that was just started has not said anything yet.
+		if l.info.Size > 0 {
+			return l.path, nil
 		}
 	}
-	return last.path, nil
+	return "", err
 }
 
 const tailLines = 12
 
-// podTail is the end of the API server's container log.
+// podTail is the end of the API server's container log. A container that was just
+// started has said little yet: why the one before it ended stands in that one's.
 func podTail(ctx context.Context, n *Node) ([]string, error) {
-	name, err := lastPodLog(ctx, n)
-	if err != nil || name == "" {
+	logs, err := lastPodLogs(ctx, n)
+	if err != nil {
 		return nil, err
 	}
-	const most = 16 << 10
-	_, size, err := n.Host.ReadAt(ctx, name, 0, 1)
-	if err != nil {
-		return nil, fmt.Errorf("read the API server's log: %w", err)
-	}
-	data, _, err := n.Host.ReadAt(ctx, name, max(0, size-most), most)
-	if err != nil {
-		return nil, fmt.Errorf("read the API server's log: %w", err)
-	}
 	var lines []string
-	for line := range strings.Lines(string(data)) {
-		lines = append(lines, criMessage(strings.TrimSuffix(line, "\n")))
+	for _, l := range logs[:min(2, len(logs))] {
+		if len(lines) >= tailLines {
+			break
+		}
+		const most = 16 << 10
+		data, _, err := n.Host.ReadAt(ctx, l.path, max(0, l.info.Size-most), most)
+		if err != nil {
+			return nil, fmt.Errorf("read the API server's log: %w", err)
+		}
+		var said []string
+		for line := range strings.Lines(string(data)) {
+			said = append(said, criMessage(strings.TrimSuffix(line, "\n")))
+		}
+		lines = append(said, lines...)
 	}
 	return lines[max(0, len(lines)-tailLines):], nil
 }

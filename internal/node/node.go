@@ -71,7 +71,6 @@ func (n *Node) Name() string { return n.Host.Name() }
 
 func (n *Node) progress(step, format string, args ...any) {
 	detail := fmt.Sprintf(format, args...)
-	n.Log.Debug("node", "host", n.Name(), "step", step, "detail", detail)
 	n.Progress(Progress{Step: step, Detail: detail, Since: time.Since(n.began)})
 }
 

@@ -103,10 +103,7 @@ func (n *Node) Plan(ctx context.Context, l *Look, r Request) (*Plan, error) {
 	if !s.Log.On() && !s.Webhook.On() {
 		p.problem("there is nowhere to record to: --audit-log-path is empty and there is no --audit-webhook-config-file")
 	}
-	mounts, err := n.planMounts(ctx, p, s)
-	if err != nil {
-		return nil, err
-	}
+	mounts := planMounts(p, s)
 	change.AddMounts = mounts
 	if err := n.planPolicy(ctx, p, r, s, mounts); err != nil {
 		return nil, err
@@ -190,10 +187,10 @@ func wanted(l *Look, r Request, p *Plan) []flags.Arg {
 
 // planMounts are the mounts to add so that the API server sees its policy and
 // the log's directory.
-func (n *Node) planMounts(ctx context.Context, p *Plan, s flags.Settings) ([]config.Mount, error) {
+func planMounts(p *Plan, s flags.Settings) []config.Mount {
 	d := p.Look.Distribution
 	if !d.Mounts {
-		return nil, nil
+		return nil
 	}
 	var add []config.Mount
 	if s.Policy != "" && path.IsAbs(s.Policy) {
@@ -224,7 +221,7 @@ func (n *Node) planMounts(ctx context.Context, p *Plan, s flags.Settings) ([]con
 			p.problem("%s is mounted read-only: the log cannot be written there; give it another directory: --audit-log-path=%s", m.MountPath, flags.DefaultLogPath)
 		}
 	}
-	return add, nil
+	return add
 }
 
 // shared tells whether a directory has more in it than auditing.

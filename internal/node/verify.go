@@ -113,7 +113,7 @@ func (n *Node) prove(ctx context.Context, d *Distribution, c *apiClient) (*Verif
 	if err := n.checkRotation(ctx, t, v); err != nil {
 		return nil, err
 	}
-	if err := n.checkCPU(ctx, d, t, before, begun, v); err != nil {
+	if err := n.checkCPU(ctx, t, before, begun, v); err != nil {
 		return nil, err
 	}
 	if v.Sentence == "" {
@@ -358,7 +358,7 @@ func (n *Node) rotated(ctx context.Context, log string) ([]string, error) {
 // anything. A busy cluster's does honest work, and one that has just started has
 // much to read: it is an error only where the flags are known to make it spin,
 // and where it never rests.
-func (n *Node) checkCPU(ctx context.Context, d *Distribution, t *trail, before *Process, begun time.Time, v *Verification) error {
+func (n *Node) checkCPU(ctx context.Context, t *trail, before *Process, begun time.Time, v *Verification) error {
 	busy := t.settings.Log.Mode == flags.Batch && t.settings.Log.BatchWait <= 0 && t.settings.Log.BatchSize > 1
 	from, cpu := begun, before.cpu
 	for try := 0; ; try++ {

@@ -59,7 +59,7 @@ func (o *outage) saw(ready bool) {
 	switch {
 	case !ready && o.since.IsZero():
 		o.since = now
-	case ready && !o.since.IsZero():
+	case ready && !o.since.IsZero() && o.until.IsZero():
 		o.until = now
 	case !ready:
 		o.until = time.Time{}
