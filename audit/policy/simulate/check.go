@@ -125,6 +125,7 @@ type checker struct {
 	c     *Check
 	kept  []tally
 	open  map[uint64]begun
+	full  bool // open has no room for more
 	last  audit.Time
 	spans []span
 }
@@ -166,7 +167,7 @@ func (s *checker) add(e *audit.Event) {
 			t.kept.plus(must)
 		}
 	}
-	if must != (Kept{}) && s.c.a.hasRR && (e.Final || stage == received && had) {
+	if must != (Kept{}) && s.c.a.hasRR && (e.Final && stage != started || stage == received && had) {
 		s.pair(e, must, gone)
 	}
 	if cap(p.managed) > cap(s.spans) {
@@ -195,6 +196,7 @@ func (s *checker) pair(e *audit.Event, must Kept, gone uint64) {
 	id := maphash.String(s.c.seed, e.AuditID)
 	b, ok := s.open[id]
 	if !ok && len(s.open) >= maxOpen {
+		s.full = true
 		return
 	}
 	if e.Final {
@@ -227,7 +229,7 @@ const maxRounds = 4
 func (a *Advice) Settle(c *Check) bool {
 	total := c.shard()
 	for _, s := range c.shards {
-		total.last = max(total.last, s.last)
+		total.last, total.full = max(total.last, s.last), total.full || s.full
 		for i := range s.kept {
 			t, o := &total.kept[i], &s.kept[i]
 			t.events += o.events
@@ -301,6 +303,9 @@ func (a *Advice) Settle(c *Check) bool {
 		return false
 	}
 	a.place()
+	if total.full {
+		a.Notes = append(a.Notes, Note{"unpaired", "the log has too many requests with a beginning or an end only: whether each write that begins also ends is not known for all"})
+	}
 	last := total.kept[len(total.kept)-1]
 	a.Kept = last.kept
 	a.After = Amount{Events: last.events, Bytes: last.bytes}

@@ -197,3 +197,26 @@ func TestSuggestionsDoAsTheySay(t *testing.T) {
 		})
 	}
 }
+
+// A log with more beginnings without an end than are kept apart says so.
+func TestTooManyBeginnings(t *testing.T) {
+	s := New(Options{Suggest: true})
+	e := audit.Event{User: "u", Verb: "create", Resource: "pods", APIVersion: "v1", Level: "Metadata", Stage: "RequestReceived", Raw: "{}"}
+	s.Add(&e)
+	a := s.Suggest(1)
+	c := a.Check(1)
+	for i := range maxOpen + 10 {
+		e.AuditID = fmt.Sprint(i)
+		c.Add(&e)
+	}
+	for !a.Settle(c) {
+		c = a.Check(1)
+		for i := range maxOpen + 10 {
+			e.AuditID = fmt.Sprint(i)
+			c.Add(&e)
+		}
+	}
+	if n := len(a.Notes); n == 0 || a.Notes[n-1].Name != "unpaired" {
+		t.Errorf("notes %v", a.Notes)
+	}
+}
