@@ -173,6 +173,7 @@ func TestLoadNeedsRefuses(t *testing.T) {
 		{needHead + "  requests: [{}]\n  stages: [Done]", `line 4: need n: "Done" is no stage: it is one of RequestReceived, ResponseStarted, ResponseComplete, Panic`},
 		{needHead + "  requests: [{verb: [get]}]", `line 7: a request has no "verb": did you mean "verbs"?`},
 		{needHead + "  requests: [{verbs: get}]", "line 7: must be a list"},
+		{needHead + "  requests: &r [{}]\n  except: *r", "line 8: must be a list: write out what the alias *r stands for"},
 		{needHead + "  requests: [{users: [a], unauthenticated: true}]", "line 7: who is unauthenticated is no user and in no group"},
 		{needHead + "  requests: [{unauthenticated: maybe}]", "line 7: unauthenticated must be true or false"},
 		{needHead + "  requests: [{nonResourceURLs: [/a], namespaces: [b]}]", "line 7: a request is for a resource or for a non-resource URL: write two entries"},

@@ -65,7 +65,7 @@ func (r *needsReader) fail(n *yaml.Node, format string, args ...any) {
 // fields calls the function of each key of a mapping.
 func (r *needsReader) fields(n *yaml.Node, what string, known map[string]func(*yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		r.fail(n, "%s must be a mapping of %s", what, strings.Join(sortedKeys(known), ", "))
+		r.fail(n, "%s must be a mapping of %s%s", what, strings.Join(sortedKeys(known), ", "), alias(n))
 		return
 	}
 	seen := map[string]bool{}
@@ -88,10 +88,19 @@ func (r *needsReader) fields(n *yaml.Node, what string, known map[string]func(*y
 	}
 }
 
+// alias says what to do about an alias: they are not followed, so that a small
+// file cannot stand for millions of requests.
+func alias(n *yaml.Node) string {
+	if n.Kind == yaml.AliasNode {
+		return ": write out what the alias *" + n.Value + " stands for"
+	}
+	return ""
+}
+
 func (r *needsReader) text(to *string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		if n.Kind != yaml.ScalarNode {
-			r.fail(n, "must be a text")
+			r.fail(n, "must be a text%s", alias(n))
 			return
 		}
 		*to = n.Value
@@ -109,7 +118,7 @@ func (r *needsReader) texts(to *[]string) func(*yaml.Node) {
 func (r *needsReader) list(each func(*yaml.Node)) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		if n.Kind != yaml.SequenceNode {
-			r.fail(n, "must be a list")
+			r.fail(n, "must be a list%s", alias(n))
 			return
 		}
 		for _, item := range n.Content {
