@@ -231,6 +231,9 @@ func makeNode(lab string) error {
 			[]string{"mount", "-t", "overlay", "overlay", "-o", "lowerdir=" + dir + ",upperdir=" + copies + "/upper,workdir=" + copies + "/work", dir})
 	}
 	steps = append(steps, [][]string{
+		// What lies on the machine from elsewhere is not there on the node. They are
+		// copies: none of these steps is reached where a mount before it failed.
+		{"rm", "-rf", "/etc/kubernetes", "/var/lib/ktrail", "/var/lib/kubelet", "/var/lib/etcd", "/var/log/kubernetes", "/var/log/pods", "/var/log/containers"},
 		// What is written much, or needs mounts of its own, is not on an overlay.
 		{"mkdir", "-p", lab + "/kubelet", lab + "/etcd", "/var/lib/kubelet", "/var/lib/etcd"},
 		{"mount", "--bind", lab + "/kubelet", "/var/lib/kubelet"},
