@@ -104,6 +104,8 @@ func (s *SSH) run(ctx context.Context, sudo bool, argv []string, stdin []byte) (
 		case <-patience.C:
 			return r, err
 		}
+	case err != nil && s.ended(err):
+		return Result{}, s.lost()
 	case err != nil:
 		return r, err
 	}
