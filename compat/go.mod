@@ -3,7 +3,9 @@ module github.com/ktrail/ktrail/compat
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/ktrail/ktrail v0.0.0
+	github.com/stretchr/testify v1.12.1
 	k8s.io/apimachinery v0.37.2
 	k8s.io/apiserver v0.37.2
 )

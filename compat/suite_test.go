@@ -7,6 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	// What the API server's tests import, so that go.mod has it.
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/stretchr/testify/assert"
+	_ "github.com/stretchr/testify/require"
+	_ "k8s.io/apiserver/plugin/pkg/audit/webhook"
 )
 
 // The API server's own tests of its loader and its evaluator, run on ours. The
