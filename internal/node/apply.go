@@ -82,7 +82,7 @@ func (n *Node) hashOf(ctx context.Context, name string) (string, error) {
 // API server reads.
 func (n *Node) undo(ctx context.Context, s *State) (changed bool, err error) {
 	for _, f := range s.Files {
-		if f.Old == "" {
+		if f.Old == "" && f.Path != s.Config {
 			continue
 		}
 		now, err := n.hashOf(ctx, f.Path)
@@ -94,6 +94,13 @@ func (n *Node) undo(ctx context.Context, s *State) (changed bool, err error) {
 		}
 		if err := n.spare(ctx, s, f, now); err != nil {
 			return changed, err
+		}
+		if f.Old == "" { // a configuration that was not there must not be read again
+			if err := n.Host.Remove(ctx, f.Path); err != nil {
+				return changed, fmt.Errorf("remove %s: %w", f.Path, err)
+			}
+			changed = true
+			continue
 		}
 		n.progress(stepBack, "writing the old %s", f.Path)
 		data, err := n.backed(ctx, s, "old", f.Backup, f.Old)

@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/internal/node/config"
 	"github.com/ktrail/ktrail/internal/node/host"
 )
@@ -39,7 +41,19 @@ type Distribution struct {
 	// Strays are files that take effect beside Config, or instead of it, with what
 	// to do about each.
 	Strays []string
+	// Unit is the systemd service that reads Config at its start; "" if there is none.
+	Unit string
+	// Defaults are where policy and log go on this distribution.
+	Defaults []flags.Arg
 
+	// inUnit says that the API server runs in the service's own process, so that a
+	// restart of that always replaces it.
+	inUnit bool
+	// parts are all files of the configuration, of which Config is one. They need
+	// not be there. Nil means that Config is all.
+	parts []string
+	// settle is how long a rolled back API server is watched.
+	settle time.Duration
 	// args are the running API server's flags, where the process's own command
 	// line does not have them; nil if it does.
 	args func(ctx context.Context, n *Node, p *Process) error
@@ -55,7 +69,7 @@ type Distribution struct {
 
 // finders look for their distribution on a node; nil, nil means that it is not there.
 func finders() []func(context.Context, *Node) (*Distribution, error) {
-	return []func(context.Context, *Node) (*Distribution, error){findKubeadm}
+	return []func(context.Context, *Node) (*Distribution, error){findKubeadm, findRKE2, findK3s}
 }
 
 // NoControlPlaneError says that there is no API server here to configure.
@@ -81,7 +95,7 @@ func (n *Node) distribution(ctx context.Context) (*Distribution, error) {
 			return d, err
 		}
 	}
-	return nil, &NoControlPlaneError{Host: n.Name(), Looked: []string{manifestsDir}}
+	return nil, &NoControlPlaneError{Host: n.Name(), Looked: []string{manifestsDir, rke2Data, k3sData}}
 }
 
 const (
@@ -109,7 +123,7 @@ func findKubeadm(ctx context.Context, n *Node) (*Distribution, error) {
 		Name: "kubeadm", Kind: config.StaticPod, Config: path.Join(dir, name), Temp: path.Dir(dir), Program: apiServer,
 		Kubeconfigs: []string{"/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"},
 		Watched:     true, Persists: true, Mounts: true,
-		restart: signal("-TERM"), kill: signal("-KILL"), attempts: podAttempts, tail: podTail,
+		settle: settle, restart: signal("-TERM"), kill: signal("-KILL"), attempts: podAttempts, tail: podTail,
 	}
 	for _, other := range pods {
 		if other != name {

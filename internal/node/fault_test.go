@@ -22,6 +22,7 @@ type scenario struct {
 	do    func(context.Context, *hosttest.Conn) (*Report, error)
 	// fails says that it ends where it began, by itself.
 	fails bool
+	k3s   bool
 }
 
 func scenarios() []scenario {
@@ -38,7 +39,7 @@ func scenarios() []scenario {
 	both.Args = []flags.Arg{{Name: "audit-log-maxage", Value: "90"}}
 	broken := recommended()
 	broken.Args = []flags.Arg{{Name: flags.WebhookConfig, Value: "/etc/kubernetes/pki/ca.crt"}}
-	return []scenario{
+	all := []scenario{
 		{name: "enable", ready: func(*testing.T, *sim) {}, do: with(recommended())},
 		{name: "policy alone", ready: on, do: with(requests)},
 		{name: "policy and flags", ready: on, do: with(both)},
@@ -46,6 +47,11 @@ func scenarios() []scenario {
 		{name: "roll back", ready: func(*testing.T, *sim) {}, do: with(broken), fails: true},
 		{name: "roll back a policy", ready: func(t *testing.T, s *sim) { on(t, s); s.mute = true }, do: with(requests), fails: true},
 	}
+	for _, sc := range all {
+		sc.name, sc.k3s = "k3s: "+sc.name, true
+		all = append(all, sc)
+	}
+	return all
 }
 
 // failures are the ways in which an operation of a host goes wrong.
@@ -85,7 +91,7 @@ func TestEveryFailureAtEveryStep(t *testing.T) {
 			var before, after map[string]string
 			var ops []int
 			synctest.Test(t, func(t *testing.T) {
-				s := newSim(t)
+				s := newSimOf(t, sc.k3s)
 				sc.ready(t, s)
 				before = s.snapshot()
 				skip := len(s.Log())
@@ -121,7 +127,7 @@ func TestEveryFailureAtEveryStep(t *testing.T) {
 }
 
 func fault(t *testing.T, sc scenario, op int, name string, f hosttest.Fault, mend string, before, after map[string]string) {
-	s := newSim(t)
+	s := newSimOf(t, sc.k3s)
 	sc.ready(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -40,14 +40,15 @@ func (n *Node) Look(ctx context.Context) (*Look, error) {
 		return nil, err
 	}
 	l := &Look{Distribution: d, Problems: slices.Clone(d.Strays)}
-	if l.Config, err = n.Host.ReadFile(ctx, d.Config); err != nil {
-		return nil, fmt.Errorf("look at the API server's configuration: %w", err)
-	}
-	if l.Settings, err = config.Read(d.Kind, l.Config); err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Config, err)
+	if l.Config, l.Settings, err = n.settings(ctx, d); err != nil {
+		return nil, err
 	}
 	for _, p := range l.Settings.Problems {
-		l.Problems = append(l.Problems, fmt.Sprintf("%s:%d: %s", d.Config, p.Line, p.Text))
+		place := ""
+		if p.Line > 0 {
+			place = fmt.Sprintf("%s:%d: ", d.Config, p.Line)
+		}
+		l.Problems = append(l.Problems, place+p.Text)
 	}
 	l.Version = l.Settings.Version
 	if err := n.lookAtProcess(ctx, l); err != nil {
@@ -121,6 +122,40 @@ func argsDiff(have, want []string) string {
 	return strings.Join(out, ", ")
 }
 
+// settings reads the API server's configuration: Config's text, nil if there is
+// none, and what all of it says.
+func (n *Node) settings(ctx context.Context, d *Distribution) ([]byte, *config.Settings, error) {
+	if d.parts == nil {
+		data, err := n.Host.ReadFile(ctx, d.Config)
+		if err != nil {
+			return nil, nil, fmt.Errorf("look at the API server's configuration: %w", err)
+		}
+		s, err := config.Read(d.Kind, data)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", d.Config, err)
+		}
+		return data, s, nil
+	}
+	files, err := n.parts(ctx, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, main, err := config.Merge(d.Kind, files)
+	if err != nil {
+		return nil, nil, err
+	}
+	return files[main].Data, s, nil
+}
+
+// addresses are where this distribution's API server listens; none means where
+// the kubeconfig says, which is the node's own in k3s and RKE2.
+func (d *Distribution) addresses(args []flags.Arg) []string {
+	if d.Unit != "" {
+		return nil
+	}
+	return addresses(args)
+}
+
 // addresses are where this node's API server listens: on what it advertises, and
 // on the loopback unless it is bound to one address.
 func addresses(args []flags.Arg) []string {
@@ -152,7 +187,7 @@ func (n *Node) connect(ctx context.Context, d *Distribution, args []flags.Arg) (
 		if !there {
 			continue
 		}
-		c, err := n.client(ctx, name, addresses(args))
+		c, err := n.client(ctx, name, d.addresses(args))
 		if lost(err) {
 			return nil, err
 		}
@@ -218,15 +253,15 @@ func (l *Look) version() flags.Version {
 // onHost is where a path of the API server is on the host, and the mount that
 // makes it so. It is "" where nothing is mounted there.
 func (d *Distribution) onHost(mounts []config.Mount, name string) (string, *config.Mount) {
-	if !d.Mounts {
-		return name, nil
-	}
 	var best *config.Mount
 	for i := range mounts {
 		m := &mounts[i]
 		if under(name, m.MountPath) && m.HostPath != "" && (best == nil || len(m.MountPath) > len(best.MountPath)) {
 			best = m
 		}
+	}
+	if best == nil && !d.Mounts {
+		return name, nil
 	}
 	if best == nil {
 		return "", nil

@@ -160,6 +160,9 @@ func wanted(l *Look, r Request, p *Plan) []flags.Arg {
 	now, _ := flags.Read(flags.Apply(have, r.Args, nil), l.version())
 	on := now.Policy != "" && (now.Log.On() || now.Webhook.On())
 	for _, c := range flags.Recommended(l.version()) {
+		if own, ok := flags.Last(l.Distribution.Defaults, c.Name); ok {
+			c.Value = own.Value
+		}
 		_, has := flags.Last(have, c.Name)
 		_, asked := flags.Last(r.Args, c.Name)
 		if asked {
@@ -348,14 +351,15 @@ func (n *Node) planConfig(ctx context.Context, p *Plan, change config.Change) er
 		return fmt.Errorf("patch %s: %w", d.Config, err)
 	}
 	if !bytes.Equal(data, p.Look.Config) {
+		f := File{Path: d.Config, Old: p.Look.Config, New: data, Mode: 0o600, temp: d.Temp}
 		info, err := n.Host.Stat(ctx, d.Config)
-		if err != nil {
+		switch {
+		case err == nil:
+			f.Exists, f.Mode, f.OldMode = true, info.Mode.Perm(), info.Mode.Perm()
+		case d.parts == nil || !errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("look at %s: %w", d.Config, err)
 		}
-		p.Files = append(p.Files, File{
-			Path: d.Config, Old: p.Look.Config, New: data, Exists: true,
-			Mode: info.Mode.Perm(), OldMode: info.Mode.Perm(), temp: d.Temp,
-		})
+		p.Files = append(p.Files, f)
 	}
 	if !d.Persists || p.Look.api == nil {
 		return nil

@@ -354,17 +354,25 @@ func (n *Node) backward(ctx context.Context, o *operation) error {
 	if err != nil {
 		return err
 	}
-	if s.config() == nil || !o.d.Watched {
+	w := wish{args: s.Old, timeout: o.timeout, step: stepBack}
+	switch {
+	case o.d.Unit != "":
+		if w.not, err = n.restartService(ctx, s, o.d); err != nil {
+			return err
+		}
+	case s.config() == nil || !o.d.Watched:
 		if s.Stop.same(s.Before) {
 			s.Stop = nil // that one has ended, or will, on the way forward
 		}
 		if err := n.restartAgain(ctx, s, o.d); err != nil {
 			return err
 		}
+		w.not = s.Stop
+	default:
+		w.not = s.Stop
 	}
-	w := wish{args: s.Old, not: s.Stop, timeout: o.timeout, step: stepBack}
 	if changed || s.Stop != nil {
-		w.settle = settle
+		w.settle = o.d.settle
 	}
 	w.kill = o.kill(n, s.Stop)
 	if _, err := n.await(ctx, o.d, o.api, w, &o.outage); err != nil {
@@ -396,4 +404,36 @@ func (n *Node) restartAgain(ctx context.Context, s *State, d *Distribution) erro
 		return nil
 	}
 	return n.restart(ctx, s, d)
+}
+
+// restartService makes a service read its old configuration again, if it was
+// asked to read the new one, and returns the process that must end.
+func (n *Node) restartService(ctx context.Context, s *State, d *Distribution) (*Process, error) {
+	if s.Stop == nil {
+		return nil, nil // it was not asked, and has never read it
+	}
+	p, err := n.running(ctx, d, nil)
+	if err != nil {
+		return nil, err
+	}
+	if s.Back == nil {
+		s.Back = p
+		if p == nil {
+			s.Back = &Process{} // none
+		}
+		if err := n.save(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	if p == nil || p.same(s.Back) {
+		n.progress(stepBack, "restarting %s", d.Unit)
+		if err := d.restart(ctx, n, p); err != nil {
+			return nil, err
+		}
+	}
+	// RKE2 lets a pod live whose manifest is what it was.
+	if !d.inUnit && s.Back.same(s.Before) {
+		return nil, nil
+	}
+	return s.Back, nil
 }

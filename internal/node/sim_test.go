@@ -84,7 +84,17 @@ type sim struct {
 	mute, spin bool
 	// deaf makes kubelet see nothing.
 	deaf bool
+	// k3s makes it a node of k3s: one process, which systemd starts, which reads
+	// its configuration then and only then, and whose flags only the journal has.
+	k3s      bool
+	journal  string
+	restarts int // by systemd itself
 }
+
+const (
+	simK3sConfig = k3sDir + "/config.yaml"
+	simK3sPolicy = k3sData + "/audit.yaml"
+)
 
 type simServer struct {
 	pid      int
@@ -95,14 +105,24 @@ type simServer struct {
 	ends     time.Time // zero: not asked to
 }
 
-func newSim(t *testing.T) *sim {
+func newSim(t *testing.T) *sim { return newSimOf(t, false) }
+
+func newSimOf(t *testing.T, k3s bool) *sim {
 	s := &sim{
+		k3s:     k3s,
 		Machine: hosttest.NewMachine(), t: t, boot: time.Now().Truncate(time.Second), pid: 100,
 		attempts: map[string]int{}, cluster: clusterOff, version: 1, conflict: true,
 	}
-	s.Put(simManifest, []byte(manifestOff), 0o600)
-	s.Put(manifestsDir+"/etcd.yaml", []byte("kind: Pod\nspec: {containers: [{name: etcd, command: [etcd]}]}\n"), 0o600)
-	s.Put("/etc/kubernetes/admin.conf", []byte(`{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: [{name: k, cluster: {server: "http://lb.example.com:6443"}}], users: [{name: u, user: {token: t}}]}`), 0o600)
+	admin, where := "/etc/kubernetes/admin.conf", "http://lb.example.com:6443"
+	if k3s {
+		admin, where = k3sDir+"/k3s.yaml", "http://127.0.0.1:6443"
+		s.Put(k3sData+"/token", []byte("x"), 0o600)
+		s.Put("/etc/systemd/system/k3s.service", []byte("[Service]\nExecStart=/usr/local/bin/k3s server\n"), 0o644)
+	} else {
+		s.Put(simManifest, []byte(manifestOff), 0o600)
+		s.Put(manifestsDir+"/etcd.yaml", []byte("kind: Pod\nspec: {containers: [{name: etcd, command: [etcd]}]}\n"), 0o600)
+	}
+	s.Put(admin, []byte(`{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: [{name: k, cluster: {server: "`+where+`"}}], users: [{name: u, user: {token: t}}]}`), 0o600)
 	s.Put("/etc/kubernetes/pki/ca.crt", []byte("x"), 0o600)
 	s.Put("/var/lib/kubelet/config.yaml", []byte("staticPodPath: "+manifestsDir+"\n"), 0o600)
 	s.Put("/var/log/x", nil, 0o600)
@@ -146,8 +166,12 @@ func (s *sim) changed(name string) {
 func (s *sim) live() {
 	now := time.Now()
 	text, _ := s.Get(simManifest)
+	if s.k3s {
+		text, _ = s.Get(simK3sConfig)
+		text = append([]byte{}, text...) // without a file it runs, too
+	}
 	if v := s.server; v != nil {
-		if v.manifest != string(text) && v.ends.IsZero() && !s.deaf {
+		if !s.k3s && v.manifest != string(text) && v.ends.IsZero() && !s.deaf {
 			v.ends = now.Add(2 * time.Second)
 		}
 		if !v.ends.IsZero() && !now.Before(v.ends) {
@@ -168,6 +192,12 @@ func (s *sim) start(manifest string, now time.Time) {
 	s.attempts[manifest]++
 	log := fmt.Sprintf("%s/%d.log", dir, attempt)
 	v, err := s.load(manifest)
+	if err != nil && s.k3s {
+		s.journal += fmt.Sprintf("level=fatal msg=\"apiserver exited: %v\"\n", err)
+		s.restarts++
+		s.next = now.Add(5 * time.Second)
+		return
+	}
 	if err != nil {
 		s.Put(log, fmt.Appendf(nil, "%s stderr F Error: %v\n", now.Format(time.RFC3339Nano), err), 0o600)
 		s.next = now.Add(10 * time.Second << min(attempt, 5))
@@ -176,6 +206,17 @@ func (s *sim) start(manifest string, now time.Time) {
 	s.pid++
 	v.pid, v.start = s.pid, now
 	s.server = v
+	if s.k3s {
+		var words []string
+		for _, a := range v.settings.Args {
+			words = append(words, a.String())
+		}
+		s.journal += fmt.Sprintf("%d level=info msg=\"Running kube-apiserver --advertise-port=6443 %s\"\n", v.pid, strings.Join(words, " "))
+		s.Put(fmt.Sprintf("/proc/%d/cmdline", v.pid), []byte("/usr/local/bin/k3s server\x00\x00"), 0o444)
+		s.Put(fmt.Sprintf("/proc/%d/status", v.pid), []byte("Name:\tk3s-server\nUid:\t0\t0\t0\t0\n"), 0o444)
+		s.putStat(v, now)
+		return
+	}
 	s.Put(log, fmt.Appendf(nil, "%s stderr F serving\n", now.Format(time.RFC3339Nano)), 0o600)
 	line := []string{"kube-apiserver"}
 	for _, a := range v.settings.Args {
@@ -197,7 +238,11 @@ func (s *sim) putStat(v *simServer, now time.Time) {
 
 // load starts as the API server does: without its policy it ends.
 func (s *sim) load(manifest string) (*simServer, error) {
-	settings, err := config.Read(config.StaticPod, []byte(manifest))
+	kind := config.StaticPod
+	if s.k3s {
+		kind = config.K3s
+	}
+	settings, err := config.Read(kind, []byte(manifest))
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +266,9 @@ func (s *sim) load(manifest string) (*simServer, error) {
 }
 
 func (s *sim) mounted(v *simServer, name string) string {
+	if s.k3s {
+		return name
+	}
 	for _, m := range v.settings.Mounts {
 		if rest, ok := strings.CutPrefix(name, m.MountPath); ok {
 			return m.HostPath + rest
@@ -246,7 +294,7 @@ func (s *sim) run(ctx context.Context, argv []string, _ []byte) (host.Result, er
 	s.live()
 	switch argv[0] {
 	case "pgrep":
-		if s.server == nil {
+		if s.server == nil || s.k3s != (argv[2] == "k3s-server") {
 			return host.Result{Status: 1}, nil
 		}
 		return host.Result{Stdout: fmt.Appendln(nil, s.server.pid)}, nil
@@ -256,6 +304,26 @@ func (s *sim) run(ctx context.Context, argv []string, _ []byte) (host.Result, er
 		}
 		s.server.ends = time.Now().Add(time.Second)
 		return host.Result{}, nil
+	case "systemctl":
+		if argv[1] == "show" {
+			return host.Result{Stdout: fmt.Appendf(nil, "NRestarts=%d\n", s.restarts)}, nil
+		}
+		s.restarts = 0
+		if s.server != nil {
+			s.server.ends = time.Now().Add(time.Second)
+		} else {
+			s.next = time.Now()
+		}
+		return host.Result{}, nil
+	case "journalctl":
+		var out []string
+		for line := range strings.Lines(s.journal) {
+			pid, rest, _ := strings.Cut(line, " ")
+			if !slices.ContainsFunc(argv, func(a string) bool { return strings.HasPrefix(a, "_PID=") }) || slices.Contains(argv, "_PID="+pid) {
+				out = append(out, rest)
+			}
+		}
+		return host.Result{Stdout: []byte(strings.Join(out, ""))}, nil
 	case "date":
 		return host.Result{Stdout: fmt.Appendf(nil, "%.9f\n", float64(time.Now().UnixNano())/1e9)}, nil
 	}
@@ -266,7 +334,11 @@ func (s *sim) dial(_ context.Context, _, address string) (net.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live()
-	if s.server == nil || address != "10.0.0.1:6443" || time.Since(s.server.start) < time.Second {
+	want := "10.0.0.1:6443"
+	if s.k3s {
+		want = "127.0.0.1:6443"
+	}
+	if s.server == nil || address != want || time.Since(s.server.start) < time.Second {
 		return nil, fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED)
 	}
 	near, far := net.Pipe()
@@ -301,7 +373,7 @@ func (s *sim) answer(req *http.Request, body []byte) (int, []byte) {
 		return 500, []byte("[-]poststarthook failed")
 	case req.URL.Path == "/version":
 		return 200, []byte(`{"gitVersion":"v1.37.2"}`)
-	case req.URL.Path == clusterPath && req.Method == "GET" && s.cluster != "":
+	case req.URL.Path == clusterPath && req.Method == "GET" && s.cluster != "" && !s.k3s:
 		b, _ := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": fmt.Sprint(s.version)}, "data": map[string]string{clusterKey: s.cluster}})
 		return 200, b
 	case req.URL.Path == clusterPath && req.Method == "PATCH":
@@ -368,6 +440,12 @@ func (s *sim) snapshot() map[string]string {
 	defer s.mu.Unlock()
 	tree := s.Tree("/etc/kubernetes")
 	tree["kubeadm-config"] = s.cluster
+	for name, what := range s.Tree("/etc/rancher") {
+		tree[name] = what
+	}
+	if text, ok := s.Get(simK3sPolicy); ok {
+		tree[simK3sPolicy] = string(text)
+	}
 	if s.server == nil {
 		tree["running"] = "nothing"
 	} else {

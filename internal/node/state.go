@@ -67,6 +67,8 @@ type State struct {
 	// Stop is the process that must end for the change to take effect, where
 	// nothing else restarts it.
 	Stop *Process `json:"stop,omitempty"`
+	// Back is the process that ran when the service was restarted on the way back.
+	Back *Process `json:"back,omitempty"`
 	// Attempts are the containers' last attempts before: directory to number.
 	Attempts map[string]int `json:"attempts,omitempty"`
 	// Reason is why it is rolled back, Tail the API server's last words.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit/flags"
-	"github.com/ktrail/ktrail/internal/node/config"
 )
 
 // Status is what auditing looks like on a node.
@@ -98,13 +97,9 @@ func (n *Node) lastWritten(ctx context.Context) (map[string]time.Time, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := n.Host.ReadFile(ctx, d.Config)
+	_, conf, err := n.settings(ctx, d)
 	if err != nil {
-		return nil, fmt.Errorf("look at the API server's configuration: %w", err)
-	}
-	conf, err := config.Read(d.Kind, data)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Config, err)
+		return nil, err
 	}
 	set, _ := flags.Read(conf.Args, flags.Version{})
 	where, _ := d.onHost(conf.Mounts, set.Log.Path)

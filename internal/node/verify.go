@@ -14,7 +14,6 @@ import (
 
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/policy"
-	"github.com/ktrail/ktrail/internal/node/config"
 )
 
 // Verification is the proof that auditing works, or what is wrong with it.
@@ -52,13 +51,9 @@ func (n *Node) Verify(ctx context.Context) (*Verification, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := n.Host.ReadFile(ctx, d.Config)
+	_, s, err := n.settings(ctx, d)
 	if err != nil {
 		return nil, err
-	}
-	s, err := config.Read(d.Kind, data)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Config, err)
 	}
 	c, err := n.connect(ctx, d, s.Args)
 	if err != nil {
@@ -134,13 +129,9 @@ func seconds(s float64) string {
 // trail finds the running API server's log and policy. What is missing is said
 // in v.
 func (n *Node) trail(ctx context.Context, d *Distribution, v *Verification) (*trail, error) {
-	data, err := n.Host.ReadFile(ctx, d.Config)
+	_, conf, err := n.settings(ctx, d)
 	if err != nil {
 		return nil, err
-	}
-	conf, err := config.Read(d.Kind, data)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Config, err)
 	}
 	t := &trail{}
 	if t.process, err = n.running(ctx, d, conf.Args); err != nil {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit/flags"
-	"github.com/ktrail/ktrail/internal/node/config"
 )
 
 // CrashError says that the API server does not stay up.
@@ -177,13 +176,9 @@ func (n *Node) starts(ctx context.Context, d *Distribution, before map[string]in
 
 // configArgs are the flags in the configuration as it is now.
 func (n *Node) configArgs(ctx context.Context, d *Distribution) ([]flags.Arg, error) {
-	data, err := n.Host.ReadFile(ctx, d.Config)
+	_, s, err := n.settings(ctx, d)
 	if err != nil {
 		return nil, err
-	}
-	s, err := config.Read(d.Kind, data)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Config, err)
 	}
 	return s.Args, nil
 }
