@@ -54,6 +54,22 @@ func (a *assets) url(name string) (string, error) {
 	return "/assets/" + a.hash + "/" + name, nil
 }
 
+// styles are a view's style sheets: those of the libraries it draws with, and its own.
+func (a *assets) styles(view string) ([]string, error) {
+	names := []string{"css/" + view + ".css"}
+	if view == "events" {
+		names = append([]string{"vendor/uplot/uPlot.min.css"}, names...)
+	}
+	urls := make([]string, len(names))
+	for i, name := range names {
+		var err error
+		if urls[i], err = a.url(name); err != nil {
+			return nil, err
+		}
+	}
+	return urls, nil
+}
+
 var assetTypes = map[string]string{
 	".js":  "text/javascript; charset=utf-8",
 	".css": "text/css; charset=utf-8",

@@ -1,19 +1,22 @@
 package web
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
 func (s *server) routePages() {
-	s.handle("GET /{$}", s.getPage)
+	for _, v := range views() {
+		for _, path := range v.Routes {
+			s.handle("GET "+path, s.getView(v))
+		}
+	}
+	s.handle("GET /page/scope", s.getScope)
 	s.handle("GET /page/results", s.getResults)
 	s.handle("GET /page/event/{id}", s.getEventView)
 	s.handle("GET /page/status", s.getStatusView)
@@ -21,31 +24,82 @@ func (s *server) routePages() {
 	s.handle("GET /assets/{hash}/{name...}", s.getAsset)
 }
 
-// pageRows is how many events a page has.
-const pageRows = 100
+// view is one of the page's views over the same filter and range. What belongs to
+// one is found under its name: css/NAME.css, js/NAME.js (its parts: js/NAME-*.js),
+// templates/NAME.html with the template view-NAME, page_NAME.go.
+type view struct {
+	Name, Title string
+	Path        string   // where the navigation leads
+	Routes      []string // the paths it answers
+	Go          string   // the key that goes there, after g
+	Own         []string // the URL's parameters that no other view knows
+	Keys        []keyHelp
+	// load makes what the view's template gets as .Data, or sets p.Problem. Its
+	// error is only that of a client that went away. A status of 0 is 200.
+	load func(s *server, r *http.Request, p *page) (status int, err error)
+}
+
+// keyHelp is a line of the sheet of keys.
+type keyHelp struct {
+	Keys []string
+	What string
+}
+
+// views are all views, in the order of the navigation.
+func views() []view {
+	return []view{eventsView(), objectsView(), actorsView(), sourcesView()}
+}
+
+// sharedKeys work in every view.
+func sharedKeys() []keyHelp {
+	return []keyHelp{
+		{[]string{"/"}, "to the filter"},
+		{[]string{"l"}, "live"},
+		{[]string{"z"}, "local time or UTC"},
+		{[]string{"v"}, "saved views"},
+		{[]string{"x"}, "export"},
+		{[]string{"Esc"}, "close, leave a field"},
+		{[]string{"?"}, "this sheet"},
+	}
+}
 
 // pageQuery is the state of the page. All of it is in the URL, under these names.
 type pageQuery struct {
+	Path                                    string // "" is that of Events
 	Filter, Verb, User, Namespace, Resource string
 	Failed, Writes                          bool
 	Since, Until                            string
 	Live                                    bool
 	Event                                   string // ID of the open event
 	Cursor                                  string
+	Own                                     url.Values // parameters of one view alone, without Event and Cursor
 }
 
-func readPageQuery(r *http.Request) pageQuery {
+// readPageQuery reads a view's state; own are the parameters that it has to itself.
+func readPageQuery(r *http.Request, own ...string) pageQuery {
 	v := r.URL.Query()
-	return pageQuery{
+	q := pageQuery{
 		Filter: strings.TrimSpace(v.Get("filter")), Verb: v.Get("verb"), User: v.Get("user"), Namespace: v.Get("namespace"),
 		Resource: v.Get("resource"), Failed: v.Get("failed") != "", Writes: v.Get("writes") != "",
 		Since: v.Get("since"), Until: v.Get("until"), Live: v.Get("live") != "", Event: v.Get("event"), Cursor: v.Get("cursor"),
 	}
+	for _, name := range own {
+		if values := v[name]; len(values) > 0 && name != "event" && name != "cursor" {
+			if q.Own == nil {
+				q.Own = url.Values{}
+			}
+			q.Own[name] = values
+		}
+	}
+	return q
 }
 
 // URL is the page's address in this state.
 func (q pageQuery) URL() string {
 	v := url.Values{}
+	for name, values := range q.Own {
+		v[name] = slices.Clone(values)
+	}
 	for _, p := range [][2]string{
 		{"filter", q.Filter},
 		{"verb", q.Verb},
@@ -64,11 +118,24 @@ func (q pageQuery) URL() string {
 			v.Set(name, "1")
 		}
 	}
-	if len(v) == 0 {
-		return "/"
+	path := q.Path
+	if path == "" {
+		path = "/"
 	}
-	return "/?" + v.Encode()
+	if len(v) == 0 {
+		return path
+	}
+	return path + "?" + v.Encode()
 }
+
+// in is the same question in another view: what only this one knows is left behind.
+func (q pageQuery) in(path string) pageQuery {
+	q.Path, q.Event, q.Cursor, q.Own = path, "", "", nil
+	return q
+}
+
+// actorPath is where the day of a user is.
+func actorPath(user string) string { return "/actors/" + url.PathEscape(user) }
 
 // cel is the filter box and the controls as one filter.
 func (q pageQuery) cel() (string, error) {
@@ -89,16 +156,65 @@ func (q pageQuery) cel() (string, error) {
 	return filter.String(), nil
 }
 
-// page is the whole page.
+// page is the whole page: what all views share, and one view's data.
 type page struct {
-	Query   pageQuery
-	Version string
-	Presets []preset
-	Results results
-	Event   *eventView // nil if none is open
-	Status  statusView
-	Columns []query.Column
+	Query     pageQuery
+	View      view
+	Views     []view
+	Shared    []keyHelp
+	Version   string
+	Presets   []preset
+	Status    statusView
+	Columns   []query.Column
+	Data      any  // what the view's load made
+	EventOpen bool // the view shows an event beside it
+	scope
 }
+
+// scope is a state's question, read.
+type scope struct {
+	CEL     string // box and controls together
+	Range   query.Range
+	Problem *errorView // why nothing can be asked; stands below the filter
+	Last    int64      // ID: all events up to it are in what is shown, a live stream goes on behind
+}
+
+// scope reads the question. Its error is only that of a client that went away.
+func (s *server) scope(r *http.Request, q pageQuery) (scope, error) {
+	// Before any search: an event that is committed meanwhile may be told twice,
+	// and the page knows it by its ID, but none is missed.
+	sc := scope{Last: s.Status().Store.LastID}
+	var err error
+	if sc.CEL, err = q.cel(); err == nil {
+		sc.Range, err = query.NewRange(q.Since, q.Until, query.AskedAt(q.Cursor, time.Now()), time.UTC)
+	}
+	if err == nil {
+		return sc, nil
+	}
+	we := s.report(r, err)
+	if we.Code == codeCanceled {
+		return sc, err
+	}
+	sc.Problem = newErrorView(err, we, q)
+	return sc, nil
+}
+
+// getScope answers with a state's question: the page asks for it before it asks a view.
+func (s *server) getScope(w http.ResponseWriter, r *http.Request) error {
+	q := readPageQuery(r, r.URL.Query()["own"]...)
+	q.Path = r.URL.Query().Get("path")
+	if !strings.HasPrefix(q.Path, "/") || strings.HasPrefix(q.Path, "//") {
+		q.Path = ""
+	}
+	sc, err := s.scope(r, q)
+	if err != nil {
+		return err
+	}
+	return s.render(w, http.StatusOK, "scope-update", sc)
+}
+
+// To is the address of the same question in another view.
+func (p page) To(v view) string { return p.Query.in(v.Path).URL() }
 
 // preset is a range that is one click away.
 type preset struct {
@@ -126,211 +242,23 @@ func presets(q pageQuery) []preset {
 	return out
 }
 
-// results is the region below the histogram: a table, or why there is none.
-type results struct {
-	Query    pageQuery
-	CEL      string // box and controls together, for the histogram and the live stream
-	Ran      string // what was run: CEL and the default
-	Error    *errorView
-	Rows     []row
-	Next     string // address of the next page, "" if this is the last
-	Cursor   string
-	Last     int64 // ID: all events up to it were searched, the live stream goes on behind
-	Warnings query.Warnings
-	NoEvents bool // the store is empty
-}
-
-// AllTime is the address of the same question without a range.
-func (r results) AllTime() string {
-	q := r.Query
-	q.Since, q.Until, q.Cursor = "", "", ""
-	return q.URL()
-}
-
-// errorView is an error where it belongs: below the filter box or in place of the table.
-type errorView struct {
-	InFilter bool
-	Title    string
-	Message  string
-	Caret    string // two lines: the filter, and a caret below the column
-	Suggest  string
-	FixURL   string // the page with the suggestion applied
-	Retry    string
-}
-
-// row is one event in the table.
-type row struct {
-	ID, URL           string
-	Day, Clock, Exact string
-	User, As          string
-	// User and As in two parts, so that the first can give way where there is little room.
-	Prefix, Own, AsPrefix, AsOwn string
-	Verb                         string
-	Write                        bool
-	Resource, Name               string
-	URI                          string // for requests that are not of a resource
-	Namespace, Address           string
-	Code                         string
-	Failed                       bool
-	Reason                       string
-}
-
-func newRow(e *audit.Event, q pageQuery) row {
-	r := row{
-		ID: strconv.FormatInt(e.ID, 10), Exact: e.Time.String(),
-		User: e.User, As: e.AsUser, Verb: e.Verb, Resource: e.Resource, Name: e.Name, Namespace: e.Namespace,
-		Failed: e.Code >= 400, Reason: e.Reason,
-	}
-	q.Event, q.Cursor = r.ID, ""
-	r.URL = q.URL()
-	if e.Time != 0 {
-		t := e.Time.Std()
-		r.Day, r.Clock = t.Format("2006-01-02"), t.Format("15:04:05.000")
-	}
-	switch e.Verb {
-	case "create", "update", "patch", "delete", "deletecollection":
-		r.Write = true
-	}
-	r.Prefix, r.Own = splitUser(e.User)
-	r.AsPrefix, r.AsOwn = splitUser(e.AsUser)
-	if e.Subresource != "" {
-		r.Resource += "/" + e.Subresource
-	}
-	if e.Resource == "" {
-		r.URI = e.URI
-	}
-	if len(e.SourceIPs) > 0 {
-		r.Address = e.SourceIPs[0]
-	}
-	if e.Code != 0 {
-		r.Code = strconv.Itoa(int(e.Code))
-	}
-	return r
-}
-
-// splitUser splits what all service accounts' names begin with from a name.
-func splitUser(user string) (prefix, own string) {
-	const accounts = "system:serviceaccount:"
-	if own, ok := strings.CutPrefix(user, accounts); ok {
-		return accounts, own
-	}
-	return "", user
-}
-
-func (s *server) getPage(w http.ResponseWriter, r *http.Request) error {
-	q := readPageQuery(r)
-	p := page{Query: q, Version: s.Version, Presets: presets(q), Status: newStatusView(s.status()), Columns: query.Columns()}
-	var err error
-	if p.Results, err = s.search(r, q); err != nil {
-		return err
-	}
-	status := http.StatusOK
-	if q.Event != "" {
-		if p.Event, status, err = s.eventView(r, q.Event, q); err != nil {
+// getView answers with the whole page of a view.
+func (s *server) getView(v view) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p := page{Query: readPageQuery(r, v.Own...), View: v, Views: views(), Shared: sharedKeys(), Version: s.Version, Columns: query.Columns()}
+		p.Query.Path = r.URL.EscapedPath()
+		p.Presets, p.Status = presets(p.Query), newStatusView(s.status())
+		var err error
+		if p.scope, err = s.scope(r, p.Query); err != nil {
 			return err
 		}
-	}
-	return s.render(w, status, "page", p)
-}
-
-func (s *server) getResults(w http.ResponseWriter, r *http.Request) error {
-	q := readPageQuery(r)
-	res, err := s.search(r, q)
-	if err != nil {
-		return err
-	}
-	return s.render(w, http.StatusOK, "results-update", res)
-}
-
-// search answers the page's question. Its error is only that of a client that went away.
-func (s *server) search(r *http.Request, q pageQuery) (results, error) {
-	// Before the search: an event that is committed meanwhile may be told twice,
-	// and the page knows it by its ID, but none is missed.
-	res := results{Query: q, Last: s.Status().Store.LastID}
-	bad := func(err error) (results, error) {
-		we := s.report(r, err)
-		if we.Code == codeCanceled {
-			return res, err
+		status, err := v.load(s, r, &p)
+		if err != nil {
+			return err
 		}
-		res.Error = newErrorView(err, we, q)
-		return res, nil
-	}
-	cel, err := q.cel()
-	if err != nil {
-		return bad(err)
-	}
-	res.CEL = cel
-	span, err := query.NewRange(q.Since, q.Until, query.AskedAt(q.Cursor, time.Now()), time.UTC)
-	if err != nil {
-		return bad(err)
-	}
-	ctx, _, stop := s.limit(r.Context())
-	defer stop()
-	a, err := s.Questions.Search(ctx, query.SearchQuestion{
-		Scope: query.Scope{Filter: cel, Range: span}, Limit: pageRows, Cursor: q.Cursor, NoRaw: true,
-	}, func(e *audit.Event) error {
-		res.Rows = append(res.Rows, newRow(ownEvent(e), q))
-		return nil
-	})
-	if err != nil {
-		return bad(limited(ctx, err))
-	}
-	res.Ran, res.Warnings, res.Cursor = a.Filter, a.Warnings, a.Next
-	if a.Next != "" {
-		next := q
-		next.Cursor, next.Event = a.Next, ""
-		res.Next = next.URL()
-	}
-	res.NoEvents = len(res.Rows) == 0 && s.Status().Store.Events == 0
-	return res, nil
-}
-
-func newErrorView(err error, we wireError, q pageQuery) *errorView {
-	v := &errorView{Message: we.Message, Suggest: we.Suggest}
-	q.Cursor = ""
-	v.Retry = q.URL()
-	var fe *query.FilterError
-	switch {
-	case errors.As(err, &fe):
-		v.InFilter, v.Title, v.Message, v.Caret = true, "The filter is not right", fe.Message, fe.Caret()
-		if fixed := fe.Fixed(); fixed != "" && fe.Text == q.Filter {
-			q.Filter = fixed
-			v.FixURL = q.URL()
+		if status == 0 {
+			status = http.StatusOK
 		}
-	case we.Code == CodeUsage:
-		v.InFilter, v.Title = true, "This cannot be asked"
-	case we.Code == CodeTimeout:
-		v.Title = "That took too long"
-	case we.Code == CodeUnavailable:
-		v.Title = "The store cannot answer now"
-	case we.Code == CodeDamaged:
-		v.Title = "Stored data is damaged"
-	default:
-		v.Title = "Something went wrong"
+		return s.render(w, status, "page", p)
 	}
-	return v
-}
-
-// getFollowRows is the live stream of the page: each event as a row of the table.
-func (s *server) getFollowRows(w http.ResponseWriter, r *http.Request) error {
-	q := readPageQuery(r)
-	cel, err := q.cel()
-	if err != nil {
-		return err
-	}
-	ask := query.SearchQuestion{Scope: query.Scope{Filter: cel}, NoRaw: true}
-	// The last event that the stream has told, or else that the page was made with.
-	for _, after := range []string{r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")} {
-		if n, err := strconv.ParseInt(after, 10, 64); err == nil && n >= 0 {
-			if ask.AfterID = n; n == 0 {
-				ask.AfterID = query.FollowAll
-			}
-			break
-		}
-	}
-	return s.follow(w, r, ask, func(e *audit.Event) (string, []byte, error) {
-		var b strings.Builder
-		err := s.pages.ExecuteTemplate(&b, "row", newRow(e, q))
-		return "row", []byte(b.String()), err
-	})
 }

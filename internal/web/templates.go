@@ -5,6 +5,8 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+
+	"github.com/ktrail/ktrail/audit"
 )
 
 // parseTemplates reads the page's templates. Values from events go through
@@ -12,6 +14,8 @@ import (
 func parseTemplates(a *assets) (*template.Template, error) {
 	return template.New("").Funcs(template.FuncMap{
 		"asset":   a.url,
+		"styles":  a.styles,
+		"iso":     audit.Time.String,
 		"visible": visible,
 		"short":   short,
 		"bytes":   bytesText,

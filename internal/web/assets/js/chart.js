@@ -1,6 +1,7 @@
 // The histogram: failed requests at the bottom, the others stacked on them.
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
+import { scopeOf } from "./api.js";
 import { byId } from "./dom.js";
 
 /**
@@ -54,12 +55,11 @@ function label(seconds, width) {
 
 /**
  * Asks for a histogram and draws it. A newer call ends an older one.
- * @param {URLSearchParams} state of the page
- * @param {string | null} cel the filter, null if it is wrong
+ * @param {import("./view.js").State} state
  */
-export async function update(state, cel) {
+export async function update(state) {
   asking?.abort();
-  if (cel === null) {
+  if (state.cel === null) {
     panel.hidden = true;
     return;
   }
@@ -67,9 +67,7 @@ export async function update(state, cel) {
   asking = ask;
   panel.hidden = false;
   panel.setAttribute("aria-busy", "true");
-  const p = new URLSearchParams();
-  if (cel) p.set("filter", cel);
-  for (const n of ["since", "until"]) if (state.get(n)) p.set(n, state.get(n) ?? "");
+  const p = scopeOf(state);
   p.set("buckets", String(Math.max(30, Math.min(240, Math.floor(host.clientWidth / 9)))));
   try {
     const resp = await fetch("/api/v1/histogram?" + p, { signal: ask.signal });

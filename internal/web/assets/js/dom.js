@@ -1,7 +1,9 @@
 // What every module of the page needs from the document.
 //
 // HTML comes from the server's templates only, which escape it. This file has
-// the one place that puts HTML into the page.
+// the one place that puts HTML into the page, with its times in the reader's zone.
+
+import { localize } from "./time.js";
 
 /**
  * Finds the element with an ID that the page always has.
@@ -27,6 +29,7 @@ const policy = globalThis.trustedTypes
 export function fragment(html) {
   const t = document.createElement("template");
   t.innerHTML = policy.createHTML(html);
+  localize(t.content);
   return t.content;
 }
 

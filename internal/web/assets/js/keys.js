@@ -1,47 +1,51 @@
-// The keyboard.
+// The keyboard: what works in every view. The rest is the view's.
 
 import { byId } from "./dom.js";
-import { chosen, move } from "./results.js";
 
-/** @param {{open: (id: string) => void, toggleLive: () => void}} on */
+/**
+ * @typedef {object} Does
+ * @property {(e: KeyboardEvent) => boolean} key the view's own keys
+ * @property {() => boolean} close what the view has open
+ * @property {Record<string, () => void>} shared
+ */
+
+/** @param {Does} on */
 export function listenKeys(on) {
   const box = /** @type {HTMLInputElement} */ (byId("filter"));
+  let going = 0; // until when the key after g counts
   document.addEventListener("keydown", (e) => {
     if (e.metaKey || e.ctrlKey || e.altKey || e.isComposing) return;
     const target = e.target instanceof HTMLElement ? e.target : document.body;
-    const typing = target.matches("input, textarea, select");
+    const typing = target.matches("input:not([type=checkbox]), textarea, select");
     if (e.key === "Escape") {
-      // A popover closes first; the browser does that.
-      if (document.querySelector("[popover]:popover-open")) return;
+      // A popover or dialog closes first; the browser does that.
+      if (document.querySelector(":popover-open, dialog[open]")) return;
       if (typing) target.blur();
-      else if (!byId("detail").hidden) on.open("");
+      else on.close();
       return;
     }
-    if (typing) return;
-    switch (e.key) {
-      case "/":
+    if (typing || document.querySelector("dialog[open]")) return;
+    if (going > performance.now()) {
+      going = 0;
+      const a = document.querySelector(`.views a[data-go="${CSS.escape(e.key)}"]`);
+      if (a instanceof HTMLElement) {
         e.preventDefault();
-        box.focus();
-        box.select();
-        break;
-      case "j":
-        move(1);
-        break;
-      case "k":
-        move(-1);
-        break;
-      case "Enter": {
-        if (target.closest("a, button, summary")) return;
-        const row = chosen();
-        if (row) on.open(row.dataset.id ?? "");
-        break;
+        a.click();
+        return;
       }
-      case "l":
-        on.toggleLive();
-        break;
-      case "?":
-        byId("help").togglePopover();
-        break;
+    }
+    if (e.key === "g") {
+      going = performance.now() + 1500;
+      return;
+    }
+    if (e.key === "/") {
+      e.preventDefault();
+      box.focus();
+      box.select();
+    } else if (e.key in on.shared) {
+      on.shared[e.key]();
+    } else if (on.key(e)) {
+      e.preventDefault();
     }
   });
 }

@@ -1,118 +1,227 @@
-// The page's modules wired together. Every change of state goes through go():
-// it writes the URL, and show() draws what the URL says, so that back and
-// forward are the same road.
+// The shell of the page: the one road from the URL to what is drawn. Every
+// change of state goes through go(), which writes the URL; show() draws what the
+// URL says. What a view is, view.js says.
 
-import * as chart from "./chart.js";
-import { byId } from "./dom.js";
-import * as detail from "./detail.js";
+import { byId, load } from "./dom.js";
 import { listenKeys } from "./keys.js";
 import * as live from "./live.js";
-import * as results from "./results.js";
-import { address, and, condition, current, fromForm, sameQuestion, toForm } from "./state.js";
+import { address, and, condition, current, fromForm, sameQuestion, shared, toForm } from "./state.js";
+import { failure } from "./states.js";
 import { watchStatus } from "./status.js";
+import { isLocal, localize, onZone, setLocal, zoneName } from "./time.js";
 import { offerValues } from "./values.js";
 
-/** What is drawn now. @type {URLSearchParams} */
-let drawn = current();
-drawn.delete("cursor");
+/** @typedef {import("./view.js").State} State */
+/** @typedef {import("./view.js").View} View */
 
-/**
- * Goes to another state.
- * @param {URLSearchParams} p
- * @param {{replace?: boolean, again?: boolean}} [how]
- */
-function go(p, how = {}) {
-  p.delete("cursor");
-  const url = address(p);
-  if (how.replace || url === address(current())) history.replaceState(null, "", url);
+const root = byId("view");
+const base = document.body.dataset.path ?? "/";
+const name = document.body.dataset.view ?? "";
+const problem = byId("filter-error");
+const progress = byId("progress");
+const zone = /** @type {HTMLButtonElement} */ (byId("zone"));
+
+/** @type {View} */
+const view = (await import(`./${name}.js`)).view;
+
+/** What is drawn now. */
+let drawn = read(byId("scope"));
+let asking = new AbortController();
+
+/** The URL as a state, with the question as the server read it. @param {HTMLElement} scope @returns {State} */
+function read(scope) {
+  const params = current();
+  params.delete("cursor");
+  const { cel = "", last = "", from = "", to = "" } = scope.dataset;
+  return {
+    params, path: location.pathname, cel: "error" in scope.dataset ? null : cel, last, since: from, until: to,
+    from: Date.parse(from) || 0, to: Date.parse(to) || 0, live: params.has("live"),
+  };
+}
+
+/** Whether a path is a page of this view. @param {string} path */
+function ours(path) {
+  return path === base || (base !== "/" && path.startsWith(base + "/"));
+}
+
+/** @type {import("./view.js").App["go"]} */
+function go(change, how = {}) {
+  const p = fromForm();
+  change(p);
+  visit(how.path ?? location.pathname, p, how);
+}
+
+/** @param {string} path @param {URLSearchParams} p @param {{replace?: boolean, again?: boolean}} [how] */
+function visit(path, p, how = {}) {
+  const url = address(path, p);
+  if (how.replace || url === address(location.pathname, current())) history.replaceState(null, "", url);
   else history.pushState(null, "", url);
   show(how.again ?? false);
 }
 
 /** Draws what the URL says. @param {boolean} again ask even if the question is the same */
 async function show(again) {
-  const p = current();
   const before = drawn;
-  drawn = p;
-  toForm(p);
-  if (p.get("event") !== before.get("event")) detail.show(p);
-  if (again || !sameQuestion(p, before)) {
-    live.stop();
-    await results.show(p);
-    if (drawn !== p) return;
-    chart.update(p, results.cel());
+  const now = read(byId("scope"));
+  toForm(now.params);
+  links();
+  const asked = again || !sameQuestion(now.params, before.params);
+  if (!asked) {
+    drawn = now;
+    return update(before, { asked });
   }
-  live.set(p, results.cel(), results.last());
+  asking.abort();
+  asking = new AbortController();
+  const signal = asking.signal;
+  live.stop();
+  drawn = now;
+  root.setAttribute("aria-busy", "true");
+  progress.hidden = false;
+  const p = new URLSearchParams(now.params);
+  p.set("path", location.pathname);
+  for (const n of view.own) p.append("own", n);
+  try {
+    const html = await load("/page/scope?" + p, signal);
+    const scope = /** @type {HTMLElement} */ (html.querySelector("#scope"));
+    byId("scope").replaceWith(scope);
+    problem.replaceChildren(...html.querySelectorAll(".problem"));
+    byId("filter").toggleAttribute("aria-invalid", problem.childElementCount > 0);
+    drawn = read(scope);
+  } catch (err) {
+    if (signal.aborted) return;
+    problem.replaceChildren(failure(err, () => show(true)));
+    root.removeAttribute("aria-busy");
+    progress.hidden = true;
+    return;
+  }
+  await update(before, { asked });
 }
 
-/** @param {string} id "" closes */
-function open(id) {
-  const p = current();
-  if (id) p.set("event", id);
-  else p.delete("event");
-  go(p);
+/** @param {State} before @param {{asked?: boolean, first?: boolean, zone?: boolean}} why */
+async function update(before, why) {
+  const state = drawn;
+  const signal = asking.signal;
+  root.setAttribute("aria-busy", "true");
+  try {
+    await view.update(state, before, { first: false, asked: false, zone: false, ...why, signal });
+  } catch (err) {
+    if (!signal.aborted) problem.replaceChildren(failure(err, () => show(true)));
+  }
+  if (signal.aborted || state !== drawn) return;
+  root.removeAttribute("aria-busy");
+  progress.hidden = true;
+  live.set(state, view.live);
 }
 
-/** @param {string} column @param {string} value @param {boolean} not */
-function addCondition(column, value, not) {
-  const p = fromForm();
-  p.set("filter", and(p.get("filter") ?? "", condition(column, value, not)));
-  go(p);
+/** Lets the navigation lead to the same question. */
+function links() {
+  for (const a of document.querySelectorAll(".views a")) {
+    if (a instanceof HTMLAnchorElement) a.href = address(a.dataset.path ?? "/", shared(current()));
+  }
 }
 
-byId("search").addEventListener("submit", (e) => {
+/** @type {import("./view.js").App} */
+const app = {
+  go,
+  state: () => drawn,
+  addCondition(column, value, not) {
+    go((p) => p.set("filter", and(p.get("filter") ?? "", condition(column, value, not))));
+  },
+  link(to, change, path) {
+    const p = shared(current());
+    change?.(p);
+    const a = document.querySelector(`.views a[data-view="${CSS.escape(to)}"]`);
+    return address(path ?? a?.getAttribute("data-path") ?? "/", p);
+  },
+};
+
+const search = byId("search");
+search.addEventListener("submit", (e) => {
   e.preventDefault();
-  go(fromForm(), { again: true });
+  visit(location.pathname, fromForm(), { again: true });
 });
-byId("search").addEventListener("change", (e) => {
+search.addEventListener("change", (e) => {
   // Boxes and values that were picked from a list are meant at once; a filter
   // that is being written is not.
-  if (e.target instanceof HTMLInputElement && e.target.id !== "filter") go(fromForm());
+  if (e.target instanceof HTMLInputElement && e.target.id !== "filter") visit(location.pathname, fromForm());
 });
 for (const a of document.querySelectorAll(".presets a")) {
   a.addEventListener("click", (e) => {
     if (!(e instanceof MouseEvent) || e.metaKey || e.ctrlKey) return;
     e.preventDefault();
-    const p = fromForm();
-    p.delete("until");
     const since = a.getAttribute("data-since");
-    if (since) p.set("since", since);
-    else p.delete("since");
-    go(p, { again: true });
+    const change = (/** @type {URLSearchParams} */ p) => {
+      p.delete("until");
+      if (since) p.set("since", since);
+      else p.delete("since");
+    };
+    go(change, { again: true });
   });
 }
-byId("live").addEventListener("click", () => {
-  const p = current();
-  const on = !p.has("live");
-  if (on) p.set("live", "1");
-  else p.delete("live");
-  // What came since the table was asked for comes as one answer, not row by row.
-  go(p, { replace: true, again: on });
+
+function toggleLive() {
+  const on = !drawn.live;
+  // What came since the question was asked comes as one answer, not one by one.
+  go((p) => (on ? p.set("live", "1") : p.delete("live")), { replace: true, again: on });
+}
+byId("live").addEventListener("click", toggleLive);
+
+function nameZone() {
+  zone.textContent = zoneName();
+  zone.title = `Times are ${isLocal() ? "local (" + zoneName() + "), also those that you type" : "UTC, also those that you type"}. Switch (z)`;
+}
+function toggleZone() {
+  setLocal(!isLocal());
+}
+zone.disabled = false;
+zone.addEventListener("click", toggleZone);
+onZone(() => {
+  nameZone();
+  toForm(drawn.params);
+  update(drawn, { zone: true });
 });
-chart.onZoom((from, to) => {
-  const p = fromForm();
-  p.set("since", from);
-  p.set("until", to);
-  go(p);
-});
-// Links of the page's own to other states of it need no new document.
+
+// Links to other states of this view need no new document.
 document.addEventListener("click", (e) => {
-  if (e.metaKey || e.ctrlKey || e.shiftKey || e.button !== 0) return;
-  const a = e.target instanceof Element ? e.target.closest("a[href^='/?'], a[href='/']") : null;
-  if (!(a instanceof HTMLAnchorElement) || e.defaultPrevented || a.hasAttribute("data-cursor")) return;
+  if (e.metaKey || e.ctrlKey || e.shiftKey || e.button !== 0 || e.defaultPrevented) return;
+  const a = e.target instanceof Element ? e.target.closest("a[href]") : null;
+  if (!(a instanceof HTMLAnchorElement) || a.target || a.hasAttribute("data-cursor")) return;
+  const to = new URL(a.href);
+  if (to.origin !== location.origin || !ours(to.pathname) || a.getAttribute("href")?.startsWith("#")) return;
   e.preventDefault();
-  const p = new URL(a.href).searchParams;
-  if (current().has("live") && !a.classList.contains("logo")) p.set("live", "1");
-  go(p);
+  const p = to.searchParams;
+  if (drawn.live && !a.classList.contains("logo")) p.set("live", "1");
+  visit(to.pathname, p);
 });
 addEventListener("popstate", () => show(false));
 
-results.listen({ open, addCondition });
-detail.listen({ addCondition });
-listenKeys({ open, toggleLive: () => byId("live").click() });
+listenKeys({
+  key: (e) => view.key?.(e) ?? false,
+  close: () => view.close?.() ?? false,
+  shared: { l: toggleLive, z: toggleZone, "?": () => byId("help").togglePopover() },
+});
 offerValues();
 watchStatus();
+
+function mount() {
+  view.mount(root, app);
+  update(drawn, { first: true });
+}
+addEventListener("pagehide", () => {
+  asking.abort();
+  live.stop();
+  view.unmount();
+});
+addEventListener("pageshow", (e) => {
+  // Back from the browser's cache: what is drawn may be old.
+  if (!e.persisted) return;
+  asking = new AbortController();
+  mount();
+  show(true);
+});
+
+nameZone();
+localize(document);
+toForm(drawn.params);
+mount();
 document.documentElement.classList.add("js");
-chart.update(drawn, results.cel());
-live.set(drawn, results.cel(), results.last());
-results.mark(drawn.get("event"));

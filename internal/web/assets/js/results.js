@@ -1,23 +1,13 @@
 // The table: loading it, more of it, choosing rows, adding a value to the filter.
 
 import { byId, element, load } from "./dom.js";
+import { failure } from "./states.js";
 
 const region = byId("results");
-const problem = byId("filter-error");
-const box = byId("filter");
-const progress = byId("progress");
+const most = 500; // rows of the table while it is live; older ones are a search away
 
 /** @type {AbortController | null} */
 let asking = null;
-
-/**
- * The filter of what is shown, null if it is wrong.
- * @returns {string | null}
- */
-export function cel() {
-  const data = region.querySelector(".results-data");
-  return !data || data.hasAttribute("data-error") ? null : data.getAttribute("data-cel");
-}
 
 /** The ID of the newest event when what is shown was asked. */
 export function last() {
@@ -33,24 +23,33 @@ export async function show(p) {
   const ask = new AbortController();
   asking = ask;
   region.setAttribute("aria-busy", "true");
-  progress.hidden = false;
   try {
     const html = await load("/page/results?" + p, ask.signal);
-    const error = html.querySelector(".problem-slot");
-    problem.replaceChildren(...(error?.childNodes ?? []));
-    error?.remove();
-    box.toggleAttribute("aria-invalid", problem.childElementCount > 0);
     region.replaceChildren(html);
     mark(p.get("event"));
   } catch (err) {
     if (ask.signal.aborted) return;
-    const empty = element("div", "empty error", "");
-    empty.setAttribute("role", "alert");
-    empty.append(element("h2", "", "ktrail does not answer"), element("p", "", /** @type {Error} */ (err).message + ". Is it still running?"));
-    region.replaceChildren(empty);
+    region.replaceChildren(failure(err, () => show(p)));
   }
   region.removeAttribute("aria-busy");
-  progress.hidden = true;
+}
+
+/**
+ * Puts a new event on top. False if there is no table to put it in.
+ * @param {HTMLTableRowElement} tr
+ */
+export function add(tr) {
+  const body = document.getElementById("rows");
+  if (!body) return false;
+  if (row(tr.dataset.id ?? "")) return true;
+  tr.classList.add("new");
+  body.prepend(tr);
+  const all = rows();
+  if (all.length > most) {
+    region.querySelector(".more")?.remove(); // its place is no longer the next one
+    all[all.length - 1].remove();
+  }
+  return true;
 }
 
 /** Shows which event is open. @param {string | null} id */

@@ -1,8 +1,10 @@
-// The state of the page is its URL, under the names of the form's fields.
+// The shared state of the views is the URL, under the names of the form's fields.
 
 import { byId } from "./dom.js";
+import { toField, toServer } from "./time.js";
 
-const texts = ["filter", "verb", "user", "namespace", "resource", "since", "until"];
+const times = ["since", "until"];
+const texts = ["filter", "verb", "user", "namespace", "resource", ...times];
 const flags = ["failed", "writes"];
 
 const form = /** @type {HTMLFormElement} */ (byId("search"));
@@ -17,19 +19,38 @@ export function current() {
   return new URLSearchParams(location.search);
 }
 
-/** The form as parameters, with what is open or live kept. @returns {URLSearchParams} */
+/**
+ * The URL's parameters with box and controls as they stand.
+ * @returns {URLSearchParams}
+ */
 export function fromForm() {
-  const p = new URLSearchParams();
-  for (const name of texts) if (field(name).value.trim()) p.set(name, field(name).value.trim());
+  const p = current();
+  for (const name of [...texts, ...flags]) p.delete(name);
+  for (const name of texts) if (typed(field(name))) p.set(name, typed(field(name)));
   for (const name of flags) if (field(name).checked) p.set(name, "1");
-  const now = current();
-  for (const name of ["live", "event"]) if (now.has(name)) p.set(name, now.get(name) ?? "");
+  p.delete("cursor");
   return p;
+}
+
+/** @param {HTMLInputElement} input */
+function typed(input) {
+  const text = input.value.trim();
+  if (!times.includes(input.name)) return text;
+  // What nobody touched stays to the microsecond, which a field in local time does not show.
+  return text === input.dataset.shown ? (input.dataset.kept ?? text) : toServer(text);
 }
 
 /** Sets the form from parameters. @param {URLSearchParams} p */
 export function toForm(p) {
-  for (const name of texts) field(name).value = p.get(name) ?? "";
+  for (const name of texts) {
+    const input = field(name);
+    const kept = p.get(name) ?? "";
+    input.value = times.includes(name) ? toField(kept) : kept;
+    if (times.includes(name)) {
+      input.dataset.kept = kept;
+      input.dataset.shown = input.value;
+    }
+  }
   for (const name of flags) field(name).checked = p.has(name);
   for (const a of document.querySelectorAll(".presets a")) {
     const since = a.getAttribute("data-since") ?? "";
@@ -39,10 +60,17 @@ export function toForm(p) {
   }
 }
 
-/** The page's address with parameters. @param {URLSearchParams} p */
-export function address(p) {
+/** A path with parameters. @param {string} path @param {URLSearchParams} p */
+export function address(path, p) {
   const s = p.toString();
-  return s ? "/?" + s : "/";
+  return s ? path + "?" + s : path;
+}
+
+/** What is left of a state in another view. @param {URLSearchParams} p */
+export function shared(p) {
+  const out = new URLSearchParams();
+  for (const name of [...texts, ...flags, "live"]) if (p.get(name)) out.set(name, p.get(name) ?? "");
+  return out;
 }
 
 /**
@@ -73,7 +101,7 @@ export function quote(v) {
 
 const numbers = new Set(["id", "code", "latency_us"]);
 const lists = new Set(["groups", "as_groups", "source_ips"]);
-const times = new Set(["time", "received"]);
+const moments = new Set(["time", "received"]);
 
 /**
  * One column's value as CEL.
@@ -90,7 +118,7 @@ export function condition(column, value, not) {
   if (lists.has(column)) return `${not ? "!" : ""}${column}.exists(x, x == ${quote(value)})`;
   const op = not ? "!=" : "==";
   if (numbers.has(column)) return `${column} ${op} ${/^-?\d+$/.test(value) ? value : 0}`;
-  if (times.has(column)) return `${column} ${op} timestamp(${quote(value)})`;
+  if (moments.has(column)) return `${column} ${op} timestamp(${quote(value)})`;
   return `${column} ${op} ${quote(value)}`;
 }
 

@@ -1,0 +1,9 @@
+// The Objects view.
+
+/** @type {import("./view.js").View} */
+export const view = {
+  own: [],
+  mount() {},
+  update() {},
+  unmount() {},
+};
