@@ -67,6 +67,7 @@ func (o *change) validate(c *cmdline, cmd *cobra.Command) error {
 type enableOptions struct {
 	change
 	policy, preset string
+	print          string
 	args           auditFlags
 	request        node.Request
 }
@@ -87,14 +88,18 @@ is not given is chosen for the version, or stays as it is where auditing is on a
 			`enable --ssh root@10.0.0.1,root@10.0.0.2`,
 			`enable --policy policy.yaml --audit-log-maxsize=200`,
 			`enable --rollback`,
+			`enable --print kubeadm --preset forensic > audit.yaml`,
 		),
 		GroupID: "node",
 		Args:    noNodes,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.print != "" {
+				return c.enablePrint(cmd, o)
+			}
 			if err := o.validate(c, cmd); err != nil {
 				return err
 			}
-			return c.enable(cmd, o)
+			return c.managed(c.enable(cmd, o))
 		},
 	}
 	cmd.Flags().StringVar(&o.policy, "policy", "", "the audit policy's `FILE`, - for standard input")
@@ -104,6 +109,7 @@ is not given is chosen for the version, or stays as it is where auditing is on a
 		presets = append(presets, p.Name)
 	}
 	complete(cmd, "preset", presets)
+	o.printFlags(cmd)
 	o.change.flags(cmd)
 	o.args.flags(cmd)
 	return cmd
@@ -113,12 +119,20 @@ func (o *enableOptions) validate(c *cmdline, cmd *cobra.Command) error {
 	if err := o.change.validate(c, cmd); err != nil {
 		return err
 	}
-	o.request.Args = o.args.given(cmd)
-	if o.policy != "" && o.preset != "" {
-		return usagef("--policy and --preset exclude each other")
+	if err := o.asked(c, cmd); err != nil {
+		return err
 	}
 	if (o.resume || o.rollback) && (o.policy+o.preset != "" || len(o.request.Args) > 0) {
 		return usagef("--resume and --rollback end what was begun; they take no policy and no --audit-* flags")
+	}
+	return nil
+}
+
+// asked makes a request of what was asked for.
+func (o *enableOptions) asked(c *cmdline, cmd *cobra.Command) error {
+	o.request.Args = o.args.given(cmd)
+	if o.policy != "" && o.preset != "" {
+		return usagef("--policy and --preset exclude each other")
 	}
 	recommended, err := c.preset("recommended")
 	if err != nil {

@@ -178,6 +178,9 @@ func readTalos(s *source) (*Settings, error) {
 		return nil, &RefusedError{Msg: "is no machine config of Talos: expected cluster with apiServer"}
 	}
 	api := at(r, "cluster", "apiServer")
+	if api == nil && str(at(r, "machine", "type")) == "worker" {
+		return nil, &RefusedError{Msg: "is the machine config of a worker, which runs no API server: give a control plane's"}
+	}
 	out := &Settings{Kind: Talos, Version: imageVersion(str(get(api, "image")))}
 	for _, a := range [][2]string{
 		{flags.PolicyFile, talosPolicy}, {flags.LogPath, talosLog},
@@ -290,7 +293,14 @@ func readMinikube(data []byte) (*Settings, error) {
 		return nil, &RefusedError{Msg: "is no command of minikube: expected minikube start --extra-config=apiserver.FLAG=VALUE ..."}
 	}
 	out := &Settings{Kind: Minikube}
-	words := shellWords(string(data))
+	// What stands before the command, such as a policy, need not be shell.
+	begin := bytes.Index(data, []byte("--extra-config"))
+	begin = bytes.LastIndexByte(data[:begin], '\n') + 1
+	for begin > 1 && bytes.HasSuffix(bytes.TrimRight(data[:begin], "\r\n"), []byte("\\")) {
+		begin = bytes.LastIndexByte(data[:begin-1], '\n') + 1
+	}
+	above := bytes.Count(data[:begin], []byte("\n"))
+	words := untilEnd(shellWords(string(data[begin:])), 0)
 	for i := 0; i < len(words); i++ {
 		w := words[i]
 		if !extraConfig.MatchString(w.text) {
@@ -309,7 +319,7 @@ func readMinikube(data []byte) (*Settings, error) {
 			if !has {
 				v = "true"
 			}
-			out.Args = append(out.Args, flags.Arg{Name: flags.Normalize(name), Value: v, Line: w.line, Column: w.column})
+			out.Args = append(out.Args, flags.Arg{Name: flags.Normalize(name), Value: v, Line: above + w.line, Column: w.column})
 		}
 	}
 	return out, nil
