@@ -244,19 +244,11 @@ func (f *filler) put(clause int, key, sub string, pivot bool) {
 }
 
 func (f *filler) table(hashOf func([2]string) uint64) table {
-	t := table{miss: f.wild, miss64: f.wild.words[0]}
-	if len(f.keys) == 0 {
-		return t
-	}
-	size := 4
-	for size < 4*len(f.keys) {
-		size *= 2
-	}
-	t.slots = make([]slot, size)
+	var slots []slot
 	for _, k := range f.keys {
 		s := f.sets[k]
 		s.add(f.wild)
-		t.put(hashOf(k), k[0], k[1], s)
+		slots = append(slots, slot{hash: hashOf(k), key: k[0], sub: k[1], set: s, set64: s.words[0]})
 	}
-	return t
+	return newTable(slots, f.wild)
 }

@@ -30,23 +30,29 @@ func (s *set) add(t *set) {
 	}
 }
 
-// table maps a string, or a pair of strings, to a set of clauses. It is a hash table
+// table maps a string, or a pair of strings, to a set of clauses. It has the strings
+// apart by their length, since that alone tells most of what a policy does not name,
+// and much of what it does. Where a length has more than a few they are in a hash table
 // with open addressing that is filled once and never more than a quarter full. Only
-// the policy's author chooses what is in it; what clients send is looked up and
-// meets the next free slot soon, whatever it is.
+// the policy's author chooses what is in it; what clients send is looked up and meets
+// the next free slot soon, whatever it is.
 type table struct {
-	slots   []slot // a power of two, or none
-	longest int    // key: what is longer need not be looked up, nor hashed
-	miss    *set   // of what is not in the table
+	byLength [][]slot // of keys; at maxLength is what is longer, too
+	miss     *set     // of what is not in the table
 	// miss64 and slot.set64 are the first words of the sets, at hand for policies
 	// of at most 64 clauses, which most are.
 	miss64 uint64
 }
 
+const (
+	maxLength = 255 // of keys that have a list of their own length
+	maxList   = 4   // slots that are compared one after the other, without a hash
+)
+
 type slot struct {
-	hash     uint64 // 0 in a free slot
-	set64    uint64
 	key, sub string
+	set64    uint64
+	hash     uint64 // 0 in a free slot
 	set      *set
 }
 
@@ -66,24 +72,46 @@ func (t *table) find64(key string) uint64 {
 	return t.miss64
 }
 
+// slot is the slot of a key, nil if there is none.
 func (t *table) slot(key string) *slot {
-	if len(key) > t.longest || len(t.slots) == 0 {
+	n := min(len(key), maxLength)
+	if n >= len(t.byLength) {
 		return nil
 	}
-	return t.probe(hash(key), key, "")
+	slots := t.byLength[n]
+	if len(slots) > maxList {
+		return probe(slots, hash(key), key, "")
+	}
+	for i := range slots {
+		if slots[i].key == key {
+			return &slots[i]
+		}
+	}
+	return nil
 }
 
 // pair is the slot of a pair, nil if there is none.
 func (t *table) pair(key, sub string) *slot {
-	if max(len(key), len(sub)) > t.longest || len(t.slots) == 0 {
+	n := min(len(key), maxLength)
+	if n >= len(t.byLength) {
 		return nil
 	}
-	return t.probe(hashPair(key, sub), key, sub)
+	slots := t.byLength[n]
+	if len(slots) > maxList {
+		return probe(slots, hashPair(key, sub), key, sub)
+	}
+	for i := range slots {
+		if slots[i].key == key && slots[i].sub == sub {
+			return &slots[i]
+		}
+	}
+	return nil
 }
 
-func (t *table) probe(h uint64, key, sub string) *slot {
+// probe is the slot of a key, or a pair, in a hash table; nil if there is none.
+func probe(slots []slot, h uint64, key, sub string) *slot {
 	for i := h; ; i++ {
-		s := &t.slots[i&uint64(len(t.slots)-1)]
+		s := &slots[i&uint64(len(slots)-1)]
 		if s.hash == h && s.key == key && s.sub == sub {
 			return s
 		}
@@ -93,14 +121,41 @@ func (t *table) probe(h uint64, key, sub string) *slot {
 	}
 }
 
-// put is called with a key that the table does not have.
-func (t *table) put(h uint64, key, sub string, s *set) {
-	i, mask := h, uint64(len(t.slots)-1)
-	for t.slots[i&mask].hash != 0 {
-		i++
+// newTable has the slots of keys that differ.
+func newTable(all []slot, miss *set) table {
+	t := table{miss: miss, miss64: miss.words[0]}
+	lists := map[int][]slot{}
+	longest := -1
+	for _, s := range all {
+		n := min(len(s.key), maxLength)
+		lists[n] = append(lists[n], s)
+		longest = max(longest, n)
 	}
-	t.longest = max(t.longest, len(key), len(sub))
-	t.slots[i&mask] = slot{hash: h, key: key, sub: sub, set: s, set64: s.words[0]}
+	t.byLength = make([][]slot, longest+1)
+	for n, list := range lists {
+		t.byLength[n] = list
+		if len(list) > maxList {
+			t.byLength[n] = hashed(list)
+		}
+	}
+	return t
+}
+
+// hashed are the slots as a hash table, a power of two of them.
+func hashed(list []slot) []slot {
+	size := 1
+	for size < 4*len(list) {
+		size *= 2
+	}
+	slots := make([]slot, size)
+	for _, s := range list {
+		i, mask := s.hash, uint64(size-1)
+		for slots[i&mask].hash != 0 {
+			i++
+		}
+		slots[i&mask] = s
+	}
+	return slots
 }
 
 func hashPair(key, sub string) uint64 { return mix(hash(key), hash(sub)) | 1<<63 }
