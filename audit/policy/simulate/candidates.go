@@ -218,10 +218,11 @@ func (g *greedy) ideas(cells []int, level policy.Level) []idea {
 	return all
 }
 
-// harmlessRead is a request that may be left out.
+// harmlessRead is a request that may be left out. Whoever asks for a resource named "*",
+// which there is none of, wants a rule made of it that hides all others.
 func harmlessRead(c *cell) bool {
 	a := c.attributes()
-	return isRead(c.verb) && !sensitive(&a) && !changes(&a) && c.subresource != "log"
+	return isRead(c.verb) && !strings.Contains(c.group+c.resource+c.subresource, "*") && !sensitive(&a) && !changes(&a) && c.subresource != "log"
 }
 
 // housekeeping is a write that says again what is known: heartbeats, elections,

@@ -198,6 +198,31 @@ func TestSuggestionsDoAsTheySay(t *testing.T) {
 	}
 }
 
+// What a client asks for goes into rules: a resource that is called as policies call
+// all of them must not make a rule that hides those that the log happens not to have.
+func TestSuggestionsTakeNoWildcardFromTheLog(t *testing.T) {
+	for _, object := range []string{
+		`"resource":"*"`, `"resource":"pods","subresource":"*"`, `"resource":"*","subresource":"status"`, `"resource":"things","apiGroup":"*"`,
+	} {
+		line := `{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"%d","stage":"ResponseComplete","requestURI":"/x","verb":"get",` +
+			`"user":{"username":"system:serviceaccount:x:y","groups":["system:authenticated"]},"objectRef":{"apiVersion":"v1",%s},"responseStatus":{"code":%d}}` + "\n"
+		var log []byte
+		for i := range 100 {
+			log = fmt.Appendf(log, line, i, object, 404)
+			log = fmt.Appendf(log, line, 100+i, `"resource":"pods"`, 200)
+		}
+		a := advised(t, load(t, oneRule), log)
+		if len(a.Suggestions) == 0 {
+			t.Errorf("%s: nothing is suggested about the pods", object)
+		}
+		for _, s := range a.Suggestions {
+			if strings.Contains(s.YAML, "*") {
+				t.Errorf("%s: suggests\n%s", object, s.YAML)
+			}
+		}
+	}
+}
+
 // A log with more beginnings without an end than are kept apart says so.
 func TestTooManyBeginnings(t *testing.T) {
 	s := New(Options{Suggest: true})
