@@ -6,7 +6,7 @@ TOOL    := go tool -modfile=tools/go.mod
 N       ?= 1000000
 
 .DEFAULT_GOAL := build
-.PHONY: build static run test race compat bench-policy lint fix bench bench-decode fuzz screenshots goldens vulncheck deps clean
+.PHONY: build static run test race compat bench-policy lint lint-js fix bench bench-decode fuzz screenshots goldens vulncheck deps clean
 
 build: ## the program with its embedded store: bin/ktrail
 	@mkdir -p bin
@@ -19,8 +19,9 @@ static: ## one static binary for nodes, without the embedded store: bin/ktrail-s
 run: build ## serve ./data on loopback with the sample log in it
 	./scripts/run.sh
 
-deps: ## what the tests need: a browser
+deps: ## what the tests need: a browser, and what looks for barriers in the page
 	./scripts/test-deps.sh
+	./scripts/js-deps.sh
 
 test: deps ## every test
 	go test -timeout 20m ./...
@@ -28,8 +29,13 @@ test: deps ## every test
 race: deps ## every test under the race detector; much slower
 	go test -race -timeout 40m ./...
 
-lint: ## formatting, vet and the linters of .golangci.yml
+lint: lint-js ## formatting, vet and the linters of .golangci.yml; types and rules of the page's JavaScript
 	$(TOOL) golangci-lint run ./...
+
+lint-js: ## the page's JavaScript alone
+	./scripts/js-deps.sh
+	tools/js/node_modules/.bin/tsc -p tools/js
+	tools/js/node_modules/.bin/eslint --max-warnings 0 -c tools/js/eslint.config.js internal/web/assets/js
 
 fix: ## mend formatting
 	$(TOOL) golangci-lint fmt ./...

@@ -75,6 +75,7 @@ var assetTypes = map[string]string{
 	".css": "text/css; charset=utf-8",
 	".svg": "image/svg+xml",
 	".md":  "text/plain; charset=utf-8",
+	".ts":  "text/plain; charset=utf-8",
 	"":     "text/plain; charset=utf-8", // LICENSE
 }
 

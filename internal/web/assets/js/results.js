@@ -95,20 +95,20 @@ function choose(tr) {
 
 /** @param {Element} a the link to the next page */
 async function more(a) {
-  const last = a.closest(".more");
-  if (!last || last.hasAttribute("aria-busy")) return;
-  last.setAttribute("aria-busy", "true");
+  const place = a.closest(".more");
+  if (!place || place.hasAttribute("aria-busy")) return;
+  place.setAttribute("aria-busy", "true");
   const p = new URLSearchParams(location.search);
   p.set("cursor", a.getAttribute("data-cursor") ?? "");
   try {
     const html = await load("/page/results?" + p, asking?.signal);
-    const rows = html.querySelectorAll("tr.event");
-    if (!rows.length) throw new Error("the server could not go on");
-    byId("rows").append(...rows);
-    last.replaceWith(html.querySelector(".more") ?? "");
+    const older = html.querySelectorAll("tr.event");
+    if (!older.length) throw new Error("the server could not go on");
+    byId("rows").append(...older);
+    place.replaceWith(html.querySelector(".more") ?? "");
     mark(p.get("event"));
   } catch (err) {
-    last.removeAttribute("aria-busy");
+    place.removeAttribute("aria-busy");
     a.textContent = "Load more (" + /** @type {Error} */ (err).message + ")";
   }
 }

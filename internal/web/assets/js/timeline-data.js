@@ -1,0 +1,207 @@
+// What happened to objects over time, as the timeline draws it.
+
+/**
+ * @typedef {import("./objects-key.js").Key} Key
+ * @typedef {[bin: number, cls: string, outcome: string, count: number, id: number, time: number]} WireMark time in microseconds
+ * @typedef {{key: Key, marks: WireMark[] | null}} WireLane
+ * @typedef {{lane: Lane, i: number, j: number}} Part marks i to j of a lane
+ * @typedef {{from: number, to: number, born: boolean, gone: boolean}} Span of life; without born or gone it is open at that end
+ */
+
+export const classes = ["create", "change", "delete", "read", "exec", "other"];
+export const outcomes = ["ok", "denied", "failed", "error"];
+
+/** Class and outcome as one number. @param {string} cls @param {string} outcome */
+export function kindOf(cls, outcome) {
+  const [c, o] = [classes.indexOf(cls), outcomes.indexOf(outcome)];
+  return (c < 0 ? 5 : c) * 4 + (o < 0 ? 0 : o);
+}
+
+/** @param {number} kind */
+export function className(kind) {
+  return classes[kind >> 2];
+}
+
+/** @param {number} kind */
+export function outcomeName(kind) {
+  return outcomes[kind & 3];
+}
+
+/** One object's marks in order of time. Arrays of numbers, for there may be a million. */
+export class Lane {
+  /** @param {Key} key @param {number} [room] */
+  constructor(key, room = 4) {
+    this.key = key;
+    this.n = 0;
+    this.time = new Float64Array(room); // ms since 1970
+    this.id = new Float64Array(room); // of the last event in the mark
+    this.count = new Uint32Array(room);
+    this.kind = new Uint8Array(room);
+    /** @type {Span[] | null} */
+    this.known = null;
+  }
+
+  /** @param {WireLane} w */
+  static from(w) {
+    const marks = w.marks ?? [];
+    const lane = new Lane(w.key, Math.max(4, marks.length));
+    for (const m of marks) lane.push(m[5] / 1000, kindOf(m[1], m[2]), m[3], m[4]);
+    return lane;
+  }
+
+  /** Adds a mark; one that is late goes to its place. @param {number} time @param {number} kind @param {number} count @param {number} id */
+  push(time, kind, count, id) {
+    if (this.n === this.time.length) this.grow();
+    let i = this.n;
+    if (i && this.time[i - 1] > time) {
+      i = this.find(time);
+      for (const a of [this.time, this.id, this.count, this.kind]) a.copyWithin(i + 1, i, this.n);
+    }
+    this.time[i] = time;
+    this.kind[i] = kind;
+    this.count[i] = count;
+    this.id[i] = id;
+    this.n++;
+    this.known = null;
+  }
+
+  grow() {
+    const to = this.n * 2;
+    /** @template {Float64Array | Uint32Array | Uint8Array} T @param {T} a @returns {T} */
+    const larger = (a) => {
+      const b = /** @type {T} */ (new /** @type {any} */ (a.constructor)(to));
+      b.set(a);
+      return b;
+    };
+    this.time = larger(this.time);
+    this.id = larger(this.id);
+    this.count = larger(this.count);
+    this.kind = larger(this.kind);
+  }
+
+  /** The first mark at or after a time. @param {number} t */
+  find(t) {
+    let [low, high] = [0, this.n];
+    while (low < high) {
+      const mid = (low + high) >> 1;
+      if (this.time[mid] < t) low = mid + 1;
+      else high = mid;
+    }
+    return low;
+  }
+
+  /** The object's lives as far as the marks tell. */
+  spans() {
+    this.known ??= spansOf([{ lane: this, i: 0, j: this.n }]);
+    return this.known;
+  }
+}
+
+/**
+ * Lives from marks: a successful write says that the object was there, one that
+ * deletes that it was there until then. A pod is deleted twice, by whom and by
+ * its kubelet, so the last deletion in a row counts.
+ * @param {Part[]} list
+ * @returns {Span[]}
+ */
+export function spansOf(list) {
+  /** @type {Span[]} */
+  const spans = [];
+  /** @type {Span | null} */
+  let open = null;
+  const begin = (/** @type {number} */ from, /** @type {boolean} */ born) => {
+    open = { from, to: Infinity, born, gone: false };
+    spans.push(open);
+    return open;
+  };
+  for (const { lane, i, j } of list) {
+    for (let k = i; k < j; k++) {
+      const kind = lane.kind[k];
+      if ((kind & 3) !== 0 || kind >> 2 > 2) continue;
+      const t = lane.time[k];
+      /** @type {Span | null} */
+      const now = open;
+      if (kind >> 2 === 0) {
+        if (!now || /** @type {Span} */ (now).gone) begin(t, true);
+        continue;
+      }
+      const s = /** @type {Span} */ (now ?? begin(-Infinity, false));
+      s.gone = kind >> 2 === 2;
+      s.to = s.gone ? t : Infinity;
+    }
+  }
+  return spans;
+}
+
+/** One row: what was asked for the range that is shown, and what is known around it from a wider one. */
+export class Row {
+  /** @param {string} id @param {Key} key */
+  constructor(id, key) {
+    this.id = id;
+    this.key = key;
+    /** @type {Lane | null} */
+    this.fine = null;
+    /** @type {Lane | null} */
+    this.base = null;
+    // Where fine is the truth, in ms.
+    this.from = -Infinity;
+    this.to = Infinity;
+    /** @type {{at: number, spans: Span[]} | null} */
+    this.life = null;
+  }
+
+  /** The marks from one time up to another, in order. @param {number} from @param {number} to @returns {Part[]} */
+  parts(from, to) {
+    const { fine, base } = this;
+    if (!base || base === fine) return fine ? [{ lane: fine, i: fine.find(from), j: fine.find(to) }] : [];
+    /** @type {Part[]} */
+    const list = [];
+    const add = (/** @type {Lane} */ lane, /** @type {number} */ a, /** @type {number} */ b) => {
+      if (a < b) list.push({ lane, i: lane.find(a), j: lane.find(b) });
+    };
+    add(base, from, Math.min(to, this.from));
+    if (fine) add(fine, Math.max(from, this.from), Math.min(to, this.to));
+    add(base, Math.max(from, this.to), to);
+    return list;
+  }
+
+  spans() {
+    const at = (this.fine?.n ?? 0) + (this.base?.n ?? 0) * 1e7;
+    if (this.life?.at !== at) this.life = { at, spans: spansOf(this.parts(-Infinity, Infinity)) };
+    return this.life.spans;
+  }
+
+  /** The lane that new events go to. */
+  live() {
+    this.fine ??= new Lane(this.key);
+    this.life = null;
+    return this.fine;
+  }
+}
+
+/**
+ * What a mark is, in words, without when and by whom.
+ * @param {number} kind
+ * @param {number} count
+ */
+export function words(kind, count) {
+  const done = { create: "created", change: "changed", delete: "deleted", read: "read", exec: "exec or the like", other: "other request" }[className(kind)] ?? "";
+  const how = { ok: "", denied: "denied", failed: "failed", error: "server error" }[outcomeName(kind)];
+  return `${done}${how ? " – " + how : ""}${count > 1 ? ` ×${count.toLocaleString("en")}` : ""}`;
+}
+
+/**
+ * An event's class and outcome, as the server finds them (internal/query/class.go).
+ * @param {{verb: string, subresource?: string, code?: number, api_group?: string}} e
+ */
+export function kindOfEvent(e) {
+  const [sub, code] = [e.subresource ?? "", e.code ?? 0];
+  const outcome = code < 400 ? 0 : code === 401 || code === 403 ? 1 : code < 500 ? 2 : 3;
+  let cls = 2;
+  if (["exec", "attach", "portforward", "proxy"].includes(sub)) cls = 4;
+  else if (["get", "list", "watch"].includes(e.verb)) cls = 3;
+  else if (!["create", "update", "patch", "delete", "deletecollection"].includes(e.verb) || ["authentication.k8s.io", "authorization.k8s.io"].includes(e.api_group ?? "")) cls = 5;
+  else if (["update", "patch"].includes(e.verb) || sub) cls = 1;
+  else if (e.verb === "create") cls = 0;
+  return cls * 4 + outcome;
+}
