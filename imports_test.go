@@ -37,17 +37,17 @@ var house = map[string]room{
 		why:  "the benchmark asks as users do: through the built program and the store's questions",
 	},
 	"internal/cli": {
-		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "internal/advise", "internal/node", "internal/node/config", "internal/node/host", "internal/diff", "internal/nearest", "audit/logfile", "audit/policy", "audit/policy/lint", "audit/policy/simulate", "audit/policy/coverage", "audit/flags", "audit/finding", "audit"},
+		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "internal/advise", "internal/node", "internal/node/config", "internal/node/host", "internal/diff", "internal/nearest", "internal/sheet", "audit/logfile", "audit/policy", "audit/policy/lint", "audit/policy/simulate", "audit/policy/coverage", "audit/flags", "audit/finding", "audit"},
 		libs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sync", "golang.org/x/sys", "sigs.k8s.io/yaml"},
 		why:  "commands parse, ask and print; parts are wired together in internal/app",
 	},
 	"internal/app": {
-		uses: []string{"internal/web", "internal/query", "internal/store", "internal/collect", "internal/durable", "audit/pipeline", "audit/logfile", "audit"},
+		uses: []string{"internal/web", "internal/query", "internal/saved", "internal/store", "internal/collect", "internal/durable", "audit/pipeline", "audit/logfile", "audit"},
 		libs: []string{"github.com/prometheus/client_golang", "golang.org/x/sync"},
 		why:  "the composition root knows the parts, not their libraries",
 	},
 	"internal/web": {
-		uses: []string{"internal/query", "audit"},
+		uses: []string{"internal/query", "internal/saved", "internal/sheet", "audit"},
 		libs: []string{"github.com/prometheus/client_golang"},
 		why:  "pages and the API ask questions; they never see how the store answers",
 	},
@@ -82,6 +82,13 @@ var house = map[string]room{
 	},
 	"internal/diff": {
 		why: "what a file will become is shown the same way wherever it is planned",
+	},
+	"internal/sheet": {
+		why: "one idea of what a spreadsheet takes for a formula, for every table",
+	},
+	"internal/saved": {
+		uses: []string{"internal/durable", "audit"},
+		why:  "saved views are a small file; they know neither pages nor store",
 	},
 	"internal/nearest": {
 		why: "one idea of what a mistyped word meant, for every package",

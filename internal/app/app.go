@@ -19,7 +19,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/ktrail/ktrail/internal/collect"
+	"github.com/ktrail/ktrail/internal/durable"
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/saved"
 	"github.com/ktrail/ktrail/internal/web"
 )
 
@@ -93,8 +95,12 @@ func (a *App) build(ctx context.Context) error {
 			return err
 		}
 	}
+	kept, err := saved.Open(durable.OS{}, a.o.Store.Dir)
+	if err != nil {
+		return err
+	}
 	a.handler, err = web.New(web.Options{
-		Questions: query.NewEngine(a.intake.store), Status: a.status, Import: a.intake.ImportStream,
+		Questions: query.NewEngine(a.intake.store), Status: a.status, Import: a.intake.ImportStream, Views: kept, Quarantine: a.quarantine,
 		Logger: a.o.Logger, Gatherer: a.registry, Registerer: a.registry, Version: a.o.Version,
 		Address: a.listener.Addr().String(), Classify: classify,
 	})

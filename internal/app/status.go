@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,6 +39,7 @@ func statusOf(version string, st store.State, sources []collect.State) web.Statu
 		Store: web.StoreState{
 			State: st.State, Events: st.Events, Segments: st.Segments, Bytes: st.Bytes, FreeBytes: st.FreeBytes,
 			First: st.First, Last: st.Last, LastID: st.LastID,
+			DiskBytes: st.DiskBytes, MinFreeBytes: st.MinFree, RetainSeconds: int64(st.RetainAge.Seconds()), RetainBytes: st.RetainBytes,
 		},
 	}
 	if st.State != store.StateOK {
@@ -56,7 +58,7 @@ func statusOf(version string, st store.State, sources []collect.State) web.Statu
 	for _, c := range sources {
 		followed[c.Name] = true
 		src := web.SourceState{
-			Name: c.Name, Cluster: c.Cluster, File: c.File, Offset: c.Offset, LagBytes: c.LagBytes, LastEvent: c.LastEvent,
+			Name: c.Name, Cluster: c.Cluster, File: c.File, Offset: c.Offset, LagBytes: c.LagBytes, LagSeconds: c.Lag.Seconds(), EventsPerSecond: c.Rate, LastEvent: c.LastEvent,
 			Events: c.Events, Duplicates: c.Duplicates, Quarantined: max(st.Quarantined[c.Name], c.Quarantined),
 			Gaps: gapsOf(st.Gaps[c.Name], c.Gaps), State: c.State, Error: c.Error,
 		}
@@ -94,4 +96,22 @@ func gapsOf(stored []store.Gap, found []collect.Gap) []web.Gap {
 		}
 	}
 	return gaps
+}
+
+// quarantineBytes is how much of a quarantined line is shown.
+const quarantineBytes = 4 << 10
+
+// quarantine lists lines that could not be decoded, as they were kept: redacted.
+func (a *App) quarantine(ctx context.Context, q web.QuarantineQuestion) (web.QuarantineAnswer, error) {
+	lines, more, err := a.intake.store.Quarantine(ctx, store.QuarantineRequest{Source: q.Source, Limit: q.Limit, LineBytes: quarantineBytes})
+	if err != nil {
+		return web.QuarantineAnswer{}, err
+	}
+	answer := web.QuarantineAnswer{More: more}
+	for _, l := range lines {
+		answer.Lines = append(answer.Lines, web.QuarantineLine{
+			Source: l.Source, File: l.File, Offset: l.Offset, Reason: l.Reason, At: l.At, Line: l.Line, Bytes: l.Bytes, Cut: len(l.Line) < l.Bytes,
+		})
+	}
+	return answer, nil
 }

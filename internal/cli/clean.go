@@ -92,21 +92,6 @@ func cleanLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// defuse keeps a spreadsheet from taking s for a formula
-// (https://owasp.org/www-community/attacks/CSV_Injection).
-func defuse(s string) string {
-	t := strings.TrimLeft(s, " ")
-	if t != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", firstRune(t)) {
-		return "'" + s
-	}
-	return s
-}
-
-func firstRune(s string) rune {
-	r, _ := utf8.DecodeRuneInString(s)
-	return r
-}
-
 // runeWidth is the terminal columns of r: 0 for what combines, 2 for East Asian
 // wide and emoji. Ranges from Unicode's EastAsianWidth, coarse but never too narrow.
 func runeWidth(r rune) int {

@@ -55,24 +55,6 @@ func FuzzCleanJSON(f *testing.F) {
 	})
 }
 
-func TestDefuse(t *testing.T) {
-	for in, want := range map[string]string{
-		"alice":             "alice",
-		`=cmd|' /C calc'!A`: `'=cmd|' /C calc'!A`,
-		"+1":                "'+1",
-		"-2":                "'-2",
-		"@SUM(A1)":          "'@SUM(A1)",
-		"  =1":              "'  =1",
-		"\t=1":              "'\t=1",
-		"＝1":                "'＝1",
-		"":                  "",
-	} {
-		if got := defuse(in); got != want {
-			t.Errorf("defuse(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestCut(t *testing.T) {
 	for _, tt := range []struct {
 		in          string

@@ -3,6 +3,8 @@ package cli
 import (
 	"encoding/csv"
 	"io"
+
+	"github.com/ktrail/ktrail/internal/sheet"
 )
 
 // csvPrinter writes rows as RFC 4180 CSV. Text is defused, numbers are not.
@@ -21,7 +23,7 @@ func newCSV(w io.Writer, tty bool, header []string) (*csvPrinter, error) {
 }
 
 func (p *csvPrinter) text(s string) {
-	s = defuse(s)
+	s = sheet.Defuse(s)
 	if p.tty {
 		s = clean(s)
 	}

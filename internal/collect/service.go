@@ -44,6 +44,11 @@ type State struct {
 	File     string // being read
 	Offset   int64  // bytes of File that are durable, uncompressed
 	LagBytes int64  // written and not durable; of compressed files the compressed size
+	// Lag is how far what is durable is behind: 0 while LagBytes is, else the time
+	// since it was, or since the newest event that was stored, whichever is less.
+	Lag time.Duration
+	// Rate is the events stored in a second, over the last minute.
+	Rate float64
 	// LastEvent is the latest time of an event that was stored since the start.
 	LastEvent audit.Time
 	// Counts since the start. Events are those that the store did not have.
@@ -124,10 +129,12 @@ func (s *Service) States() []State {
 	}
 	s.mu.Unlock()
 	states := make([]State, len(all))
+	now := time.Now()
 	for i, x := range all {
 		x.set(func(st *State) {
 			states[i] = *st
 			states[i].Gaps = slices.Clone(st.Gaps)
+			states[i].Lag, states[i].Rate = x.lag(now), x.recent.perSecond(now)
 		})
 	}
 	slices.SortFunc(states, func(a, b State) int { return strings.Compare(a.Name, b.Name) })

@@ -35,6 +35,9 @@ type source struct {
 	mu    sync.Mutex
 	state State
 	held  int64 // bytes of lines read and not yet durable
+	// caughtUp is when nothing was seen to be behind.
+	caughtUp time.Time
+	recent   recent
 }
 
 const (
@@ -308,6 +311,7 @@ func (s *source) committed(b *batch, r Result) {
 		st.Error = ""
 		st.File, st.Offset = b.file, b.offset
 		st.Events += int64(r.Added)
+		s.recent.add(time.Now(), int64(r.Added))
 		st.Duplicates += int64(r.Duplicates)
 		st.Quarantined += int64(len(b.bad))
 		for i := range b.events.Events {
@@ -330,6 +334,9 @@ func (s *source) report(state string) {
 	s.set(func(st *State) {
 		st.LagBytes = p.Lag + s.held + s.cur.lineBytes
 		s.met.lag.Set(float64(st.LagBytes))
+		if st.LagBytes == 0 {
+			s.caughtUp = time.Now()
+		}
 		if st.File == "" {
 			st.File = p.File
 		}

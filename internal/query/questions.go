@@ -16,6 +16,10 @@ type Questions interface {
 	Top(ctx context.Context, q TopQuestion) (TopAnswer, error)
 	History(ctx context.Context, q HistoryQuestion) (HistoryAnswer, error)
 	Actor(ctx context.Context, q ActorQuestion) (ActorAnswer, error)
+	Day(ctx context.Context, q DayQuestion) (DayAnswer, error)
+	Facets(ctx context.Context, q FacetsQuestion) (FacetsAnswer, error)
+	Objects(ctx context.Context, q ObjectsQuestion) (ObjectsAnswer, error)
+	Lanes(ctx context.Context, q LanesQuestion) (LanesAnswer, error)
 	SQL(ctx context.Context, sql string, yield func(SQLRow) error) (Warnings, error)
 }
 

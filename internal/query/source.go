@@ -20,6 +20,12 @@ type Source interface {
 	Group(ctx context.Context, r GroupRequest) ([]GroupRow, Warnings, error)
 	// Histogram counts matching events in buckets of equal width.
 	Histogram(ctx context.Context, r HistogramRequest) ([]Bucket, Warnings, error)
+	// Activity counts matching events by who asked from where with what, in buckets of time.
+	Activity(ctx context.Context, r ActivityRequest) ([]ActivityRow, Warnings, error)
+	// Lanes counts the matching events of each of r.Objects by bin, class and
+	// outcome, and calls yield for each count, in the order of r.Objects and of
+	// time, until it returns an error, which it returns.
+	Lanes(ctx context.Context, r LanesRequest, yield func(object int, m Mark) error) (Warnings, error)
 	// Follow calls yield for each matching event with an ID above r.AfterID in
 	// order of ID, each once, those committed later too, until ctx is done.
 	Follow(ctx context.Context, r FollowRequest, yield func(*audit.Event) error) error
@@ -59,8 +65,18 @@ type GroupRequest struct {
 	Range  Range
 	By     []string // column names; none gives one row over all that matches
 	Limit  int      // rows; 0 means no limit
+	Skip   int      // rows left out before the first
+	// Contains keeps the groups whose last key contains it, in any case.
+	Contains string
+	// Writes counts the writes (see [Writes]) too. WritesFirst does, and puts the
+	// groups with most of them first.
+	Writes, WritesFirst bool
 	// CountOnly leaves Failed, First and Last zero, which is much cheaper.
 	CountOnly bool
+	// FirstFrom keeps only groups none of whose events is before it; zero keeps all.
+	FirstFrom audit.Time
+	// FirstID asks for the ID of each group's first event. CountOnly leaves it zero.
+	FirstID bool
 }
 
 // GroupRow is one group: the values of By as text, and what is known of it.
@@ -70,6 +86,31 @@ type GroupRow struct {
 	Failed int64      `json:"failed"` // code >= 400
 	First  audit.Time `json:"first"`
 	Last   audit.Time `json:"last"`
+	Writes int64      `json:"writes,omitempty"` // where they were asked for
+	// FirstID is the event at First, the lowest ID of several, where it was asked for.
+	FirstID int64 `json:"first_id,omitempty"`
+}
+
+// ActivityRequest asks who was active when. Width is as in [HistogramRequest].
+type ActivityRequest struct {
+	Filter *Filter
+	Range  Range
+	Width  int64
+	Limit  int // rows; 0 means no limit
+}
+
+// ActivityRow is what one credential did from one address with one agent in one
+// bucket of time. Rows come newest bucket first, then by credential, address and agent.
+type ActivityRow struct {
+	Start      audit.Time
+	Credential string
+	Address    string // the first of source_ips: the client's
+	Agent      string
+	Count      int64
+	Writes     int64 // create, update, patch, delete, deletecollection
+	Failed     int64 // code >= 400
+	First      audit.Time
+	Last       audit.Time
 }
 
 // HistogramRequest asks for counts over time. Width is in microseconds; buckets
@@ -84,7 +125,18 @@ type HistogramRequest struct {
 type Bucket struct {
 	Start  audit.Time `json:"start"`
 	Count  int64      `json:"count"`
-	Failed int64      `json:"failed"`
+	Failed int64      `json:"failed"` // code >= 400
+	Denied int64      `json:"denied"` // of those, OutcomeDenied
+	Errors int64      `json:"errors"` // of those, OutcomeError
+}
+
+// LanesRequest asks for marks. Both ends of Range are set; bins are Width
+// microseconds wide and begin at Range.From. Each object is there once.
+type LanesRequest struct {
+	Filter  *Filter
+	Range   Range
+	Objects []ObjectKey
+	Width   int64
 }
 
 // FollowRequest asks for events as they are committed.

@@ -70,9 +70,16 @@ func (s *Store) Group(ctx context.Context, r query.GroupRequest) ([]query.GroupR
 				}
 				k := len(keys)
 				row.Count = c.integer(k, i)
+				if r.Writes || r.WritesFirst {
+					k++
+					row.Writes = c.integer(k, i)
+				}
 				if row.Count > 0 && !r.CountOnly { // else NULL
 					row.Failed = c.integer(k+1, i)
 					row.First, row.Last = audit.Time(c.integer(k+2, i)), audit.Time(c.integer(k+3, i))
+					if r.FirstID {
+						row.FirstID = c.integer(k+4, i)
+					}
 				}
 				rows = append(rows, row)
 			}
@@ -110,9 +117,30 @@ func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, er
 			values[i] = "unnest(" + values[i] + ")"
 		}
 	}
-	sums := "count(*) AS n, count(*) FILTER (code >= 400), min(time), max(time) FROM "
-	if r.CountOnly {
-		sums = "count(*) AS n FROM "
+	sums, order := "count(*) AS n", "n DESC, "
+	if r.Writes || r.WritesFirst {
+		writes, err := filterSQL(query.Writes().Expr())
+		if err != nil {
+			return nil, nil, err
+		}
+		sums += ", count(*) FILTER (" + writes + ") AS w"
+	}
+	if r.WritesFirst {
+		order = "w DESC, n DESC, "
+	}
+	if !r.CountOnly {
+		sums += ", count(*) FILTER (code >= 400), min(time), max(time)"
+		if r.FirstID {
+			sums += ", min(ROW(time, id))[2]"
+		}
+	}
+	sums += " FROM "
+	contains := ""
+	if r.Contains != "" && len(keys) > 0 {
+		contains, err = containsSQL("CAST("+keys[len(keys)-1]+" AS VARCHAR)", r.Contains)
+		if err != nil {
+			return nil, nil, err
+		}
 	}
 	list := strings.Join(keys, ", ")
 	build := func(files string) string {
@@ -123,9 +151,19 @@ func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, er
 		if len(keys) == 0 {
 			return "SELECT " + sums + from
 		}
-		sql := "SELECT " + list + ", " + sums + from + " GROUP BY " + list + " ORDER BY n DESC, " + list
+		sql := "SELECT " + list + ", " + sums + from + " GROUP BY " + list
+		if r.FirstFrom != 0 {
+			sql += " HAVING min(time) >= " + quoteTime(r.FirstFrom)
+		}
+		if contains != "" { // after the grouping: there are fewer groups than events
+			sql = "WITH g AS MATERIALIZED (" + sql + ") SELECT * FROM g WHERE " + contains
+		}
+		sql += " ORDER BY " + order + list
 		if r.Limit > 0 {
 			sql += " LIMIT " + strconv.Itoa(r.Limit)
+		}
+		if r.Skip > 0 {
+			sql += " OFFSET " + strconv.Itoa(r.Skip)
 		}
 		return sql
 	}
@@ -156,30 +194,41 @@ func (s *Store) Histogram(ctx context.Context, r query.HistogramRequest) ([]quer
 	if err != nil {
 		return nil, nil, err
 	}
+	denied, err := outcomeSQL(query.OutcomeDenied)
+	if err != nil {
+		return nil, nil, err
+	}
+	failed, err := outcomeSQL(query.OutcomeError)
+	if err != nil {
+		return nil, nil, err
+	}
 	var buckets []query.Bucket
 	warn, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
 		buckets = nil
 		if len(sn.Segments) == 0 {
 			return nil
 		}
-		width := strconv.FormatInt(r.Width, 10)
-		bucket := "epoch_us(time) // " + width
-		for _, g := range sn.Segments {
-			if g.MinTime < 0 { // before 1970 division must round down, not towards zero
-				bucket = "(epoch_us(time) - ((epoch_us(time) % " + width + ") + " + width + ") % " + width + ") // " + width
-				break
-			}
-		}
-		sql := "SELECT " + bucket + " AS b, count(*), count(*) FILTER (code >= 400) FROM read_parquet(" +
+		sql := "SELECT " + bucketSQL(sn.Segments, r.Width) + " AS b, count(*), count(*) FILTER (code >= 400), count(*) FILTER (" + denied + "), count(*) FILTER (" + failed + ") FROM read_parquet(" +
 			filesSQL(sn.Segments) + ") WHERE " + cond + " GROUP BY b ORDER BY b"
 		return s.eng.query(ctx, sql, func(c *chunk) error {
 			for i := range c.n {
-				buckets = append(buckets, query.Bucket{Start: audit.Time(c.integer(0, i) * r.Width), Count: c.integer(1, i), Failed: c.integer(2, i)})
+				buckets = append(buckets, query.Bucket{Start: audit.Time(c.integer(0, i) * r.Width), Count: c.integer(1, i), Failed: c.integer(2, i), Denied: c.integer(3, i), Errors: c.integer(4, i)})
 			}
 			return nil
 		})
 	})
 	return buckets, warn, err
+}
+
+// bucketSQL is the number of an event's bucket of time.
+func bucketSQL(segments []*segment, us int64) string {
+	width := strconv.FormatInt(us, 10)
+	for _, g := range segments {
+		if g.MinTime < 0 { // before 1970 division must round down, not towards zero
+			return "(epoch_us(time) - ((epoch_us(time) % " + width + ") + " + width + ") % " + width + ") // " + width
+		}
+	}
+	return "epoch_us(time) // " + width
 }
 
 // answer runs fn over the segments of a range. If it fails because a segment

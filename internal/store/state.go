@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"log/slog"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 )
@@ -16,12 +17,19 @@ const (
 
 // State is what there is to know about a store at a moment.
 type State struct {
-	State       string `json:"state"`
-	Reason      string `json:"reason,omitempty"` // why the state is not ok
-	Events      int64  `json:"events"`
-	Segments    int    `json:"segments"`
-	Bytes       int64  `json:"bytes"` // of the live segments
-	FreeBytes   int64  `json:"free_bytes"`
+	State     string `json:"state"`
+	Reason    string `json:"reason,omitempty"` // why the state is not ok
+	Events    int64  `json:"events"`
+	Segments  int    `json:"segments"`
+	Bytes     int64  `json:"bytes"` // of the live segments
+	FreeBytes int64  `json:"free_bytes"`
+	// DiskBytes is the volume's size; MinFree is what must stay free of it for
+	// events to be taken.
+	DiskBytes int64 `json:"disk_bytes"`
+	MinFree   int64 `json:"min_free"`
+	// RetainAge and RetainBytes are as in [Options].
+	RetainAge   time.Duration
+	RetainBytes int64
 	First       audit.Time
 	Last        audit.Time
 	LastID      int64            `json:"last_id"`
@@ -55,9 +63,10 @@ func (s *Store) State() State {
 	for k, v := range s.gaps {
 		st.Gaps[k] = append([]Gap(nil), v...)
 	}
-	if free, _, err := s.fs.Free(s.dir); err == nil {
-		st.FreeBytes = free
+	if free, total, err := s.fs.Free(s.dir); err == nil {
+		st.FreeBytes, st.DiskBytes, st.MinFree = free, total, s.minFree(total)
 	}
+	st.RetainAge, st.RetainBytes = s.opts.RetainAge, s.opts.RetainBytes
 	return st
 }
 

@@ -26,8 +26,14 @@ func (s *server) routeAPI() {
 	s.handle("GET /api/v1/events/follow", s.getFollow)
 	s.handle("GET /api/v1/histogram", s.getHistogram)
 	s.handle("GET /api/v1/top", s.getTop)
+	s.handle("GET /api/v1/facets", s.getFacets)
+	s.handle("GET /api/v1/objects", s.getObjects)
+	s.handle("GET /api/v1/lanes", s.getLanes)
 	s.handle("GET /api/v1/history", s.getHistory)
 	s.handle("GET /api/v1/actor", s.getActor)
+	s.handle("GET /api/v1/day", s.getDay)
+	s.handle("GET /api/v1/export", s.getExport)
+	s.handle("GET /api/v1/quarantine", s.getQuarantine)
 	s.handle("POST /api/v1/sql", s.postSQL)
 	s.handle("GET /api/v1/sources", s.getSources)
 	s.handle("POST /api/v1/import", s.postImport)
@@ -189,6 +195,21 @@ func (s *server) getActor(w http.ResponseWriter, r *http.Request) error {
 	ctx, _, stop := s.limit(r.Context())
 	defer stop()
 	a, err := s.Questions.Actor(ctx, q)
+	if err != nil {
+		return limited(ctx, err)
+	}
+	return answer(w, a)
+}
+
+func (s *server) getDay(w http.ResponseWriter, r *http.Request) error {
+	p := newParams(r, known("user", "limit")...)
+	q := query.DayQuestion{Scope: p.scope(), User: p.required("user"), Limit: int(p.number("limit", 0, 0, maxJSONLimit))}
+	if err := p.err(); err != nil {
+		return err
+	}
+	ctx, _, stop := s.limit(r.Context())
+	defer stop()
+	a, err := s.Questions.Day(ctx, q)
 	if err != nil {
 		return limited(ctx, err)
 	}

@@ -191,6 +191,16 @@ func (c *Client) Actor(ctx context.Context, q query.ActorQuestion) (query.ActorA
 	return a, err
 }
 
+// Day implements [query.Questions].
+func (c *Client) Day(ctx context.Context, q query.DayQuestion) (query.DayAnswer, error) {
+	v := scopeQuery(q.Scope)
+	setText(v, "user", q.User)
+	setNumber(v, "limit", int64(q.Limit))
+	var a query.DayAnswer
+	err := c.get(ctx, "/api/v1/day", v, &a)
+	return a, err
+}
+
 // Status asks for the state of the server's sources and store.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var st Status

@@ -21,6 +21,7 @@ const (
 	CodeForbidden   Code = "forbidden"      // 403: another host's page asks
 	CodeNotFound    Code = "not_found"      // 404
 	CodeMethod      Code = "method"         // 405
+	CodeConflict    Code = "conflict"       // 409: the name is taken
 	CodeTooLarge    Code = "too_large"      // 413
 	CodeUnavailable Code = "unavailable"    // 503: the store cannot answer now, or no server answers
 	CodeTimeout     Code = "timeout"        // 504: the question took longer than the limit
@@ -40,6 +41,8 @@ func (c Code) Status() int {
 		return http.StatusNotFound
 	case CodeMethod:
 		return http.StatusMethodNotAllowed
+	case CodeConflict:
+		return http.StatusConflict
 	case CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case CodeUnavailable:

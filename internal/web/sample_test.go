@@ -15,8 +15,10 @@ import (
 	"testing"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/durable"
 	"github.com/ktrail/ktrail/internal/query"
 	"github.com/ktrail/ktrail/internal/query/querytest"
+	"github.com/ktrail/ktrail/internal/saved"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -126,6 +128,17 @@ func newTestServer(t testing.TB, events []audit.Event, change ...func(*Options))
 			}
 			return ""
 		},
+	}
+	var err error
+	if o.Views, err = saved.Open(durable.OS{}, t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	o.Quarantine = func(_ context.Context, q QuarantineQuestion) (QuarantineAnswer, error) {
+		line := QuarantineLine{Source: "/var/log/a.log", File: "/var/log/a.log", Offset: 7, Reason: "not JSON", At: sampleTime("2026-11-22T05:00:00.000000Z"), Line: []byte("<script>\xff\u202e"), Bytes: 9000, Cut: true}
+		if q.Source != "" && q.Source != line.Source {
+			return QuarantineAnswer{}, nil
+		}
+		return QuarantineAnswer{Lines: []QuarantineLine{line}[:min(1, q.Limit)], More: true}, nil
 	}
 	for _, f := range change {
 		f(&o)

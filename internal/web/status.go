@@ -19,18 +19,22 @@ type Status struct {
 
 // SourceState is one followed log.
 type SourceState struct {
-	Name        string     `json:"name"`
-	Cluster     string     `json:"cluster,omitempty"`
-	File        string     `json:"file,omitempty"` // being read now
-	Offset      int64      `json:"offset"`         // bytes of File that are durable
-	LagBytes    int64      `json:"lag_bytes"`      // written but not yet durable here
-	LastEvent   audit.Time `json:"last_event,omitzero"`
-	Events      int64      `json:"events"`      // stored since start
-	Duplicates  int64      `json:"duplicates"`  // since start
-	Quarantined int64      `json:"quarantined"` // lines, in all
-	Gaps        []Gap      `json:"gaps,omitempty"`
-	State       string     `json:"state"` // following, catching up, waiting for file, paused, stopped
-	Error       string     `json:"error,omitempty"`
+	Name     string `json:"name"`
+	Cluster  string `json:"cluster,omitempty"`
+	File     string `json:"file,omitempty"` // being read now
+	Offset   int64  `json:"offset"`         // bytes of File that are durable
+	LagBytes int64  `json:"lag_bytes"`      // written but not yet durable here
+	// LagSeconds is how far what is durable is behind, 0 while LagBytes is.
+	LagSeconds float64 `json:"lag_seconds"`
+	// EventsPerSecond are those stored over the last minute.
+	EventsPerSecond float64    `json:"events_per_second"`
+	LastEvent       audit.Time `json:"last_event,omitzero"`
+	Events          int64      `json:"events"`      // stored since start
+	Duplicates      int64      `json:"duplicates"`  // since start
+	Quarantined     int64      `json:"quarantined"` // lines, in all
+	Gaps            []Gap      `json:"gaps,omitempty"`
+	State           string     `json:"state"` // following, catching up, waiting for file, paused, stopped
+	Error           string     `json:"error,omitempty"`
 }
 
 // Gap is a known loss: events of the source between From and To may be missing.
@@ -43,16 +47,22 @@ type Gap struct {
 
 // StoreState is the embedded store.
 type StoreState struct {
-	State       string     `json:"state"` // ok, low disk, failed
-	Events      int64      `json:"events"`
-	Segments    int        `json:"segments"`
-	Bytes       int64      `json:"bytes"`
-	FreeBytes   int64      `json:"free_bytes"`
-	First       audit.Time `json:"first,omitzero"`
-	Last        audit.Time `json:"last,omitzero"`
-	LastID      int64      `json:"last_id"`          // of the newest event, 0 if there is none yet
-	Quarantined int64      `json:"quarantined"`      // lines that could not be decoded
-	Damage      []string   `json:"damage,omitempty"` // damaged segments and records, with file and offset
+	State     string `json:"state"` // ok, low disk, failed
+	Events    int64  `json:"events"`
+	Segments  int    `json:"segments"`
+	Bytes     int64  `json:"bytes"`
+	FreeBytes int64  `json:"free_bytes"`
+	DiskBytes int64  `json:"disk_bytes"` // size of the volume
+	// MinFreeBytes must stay free of it for events to be taken.
+	MinFreeBytes int64 `json:"min_free_bytes"`
+	// RetainSeconds and RetainBytes are what the store keeps; 0 is no limit.
+	RetainSeconds int64      `json:"retain_seconds,omitempty"`
+	RetainBytes   int64      `json:"retain_bytes,omitempty"`
+	First         audit.Time `json:"first,omitzero"`
+	Last          audit.Time `json:"last,omitzero"`
+	LastID        int64      `json:"last_id"`          // of the newest event, 0 if there is none yet
+	Quarantined   int64      `json:"quarantined"`      // lines that could not be decoded
+	Damage        []string   `json:"damage,omitempty"` // damaged segments and records, with file and offset
 }
 
 // Importer takes one stream of audit events (any format that import knows) and

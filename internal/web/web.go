@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/saved"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -23,6 +24,10 @@ type Options struct {
 	Status func() Status
 	// Import takes POST /api/v1/import; nil answers that this server takes no imports.
 	Import Importer
+	// Views keeps the saved views; nil answers that this server keeps none.
+	Views *saved.Store
+	// Quarantine lists lines that could not be decoded; nil answers that this server has none to show.
+	Quarantine func(ctx context.Context, q QuarantineQuestion) (QuarantineAnswer, error)
 	// Logger is required.
 	Logger *slog.Logger
 	// Gatherer is what /metrics shows; nil leaves /metrics out.
@@ -106,6 +111,7 @@ func newServer(o Options) (*server, error) {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	s.routeAPI()
+	s.routeViews()
 	s.routeHealth()
 	s.routePages()
 	s.mux.HandleFunc("/", s.notFound)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,30 +149,67 @@ func (s *Source) Group(ctx context.Context, r query.GroupRequest) ([]query.Group
 			}
 			g := groups[id.String()]
 			if g == nil {
-				g = &query.GroupRow{Keys: keys, First: e.Time, Last: e.Time}
+				g = &query.GroupRow{Keys: keys, First: e.Time, Last: e.Time, FirstID: e.ID}
 				groups[id.String()] = g
 			}
 			g.Count++
 			if e.Code >= 400 {
 				g.Failed++
 			}
-			g.First, g.Last = min(g.First, e.Time), max(g.Last, e.Time)
+			if (r.Writes || r.WritesFirst) && query.Writes().Match(e) {
+				g.Writes++
+			}
+			if e.Time < g.First || e.Time == g.First && e.ID < g.FirstID {
+				g.First, g.FirstID = e.Time, e.ID
+			}
+			g.Last = max(g.Last, e.Time)
 		}
 	}
 	rows := make([]query.GroupRow, 0, len(groups))
+	part := regexp.MustCompile(query.ContainsPattern(r.Contains))
 	for _, g := range groups {
+		if n := len(g.Keys); r.Contains != "" && n > 0 && !part.MatchString(g.Keys[n-1]) {
+			continue
+		}
+		if r.FirstFrom != 0 && g.First < r.FirstFrom {
+			continue
+		}
 		if r.CountOnly {
-			g = &query.GroupRow{Keys: g.Keys, Count: g.Count}
+			g = &query.GroupRow{Keys: g.Keys, Count: g.Count, Writes: g.Writes}
+		}
+		if !r.FirstID {
+			g.FirstID = 0
 		}
 		rows = append(rows, *g)
 	}
 	slices.SortFunc(rows, func(a, b query.GroupRow) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), slices.Compare(a.Keys, b.Keys))
+		writes := 0
+		if r.WritesFirst {
+			writes = cmp.Compare(b.Writes, a.Writes)
+		}
+		return cmp.Or(writes, cmp.Compare(b.Count, a.Count), compareKeys(by, a.Keys, b.Keys))
 	})
+	rows = rows[min(r.Skip, len(rows)):]
 	if r.Limit > 0 && len(rows) > r.Limit {
 		rows = rows[:r.Limit]
 	}
 	return rows, s.Warn, nil
+}
+
+// compareKeys compares numbers as numbers.
+func compareKeys(by []*query.Column, a, b []string) int {
+	for i, c := range by {
+		order := cmp.Compare(a[i], b[i])
+		if c.Type == query.Int {
+			x, _ := strconv.ParseInt(a[i], 10, 64) // as keysOf wrote it
+			y, _ := strconv.ParseInt(b[i], 10, 64)
+			order = cmp.Compare(x, y)
+		}
+		if order != 0 {
+			return order
+		}
+	}
+	return 0
 }
 
 // keysOf is every combination of the columns' values: a list gives one for each member.
@@ -202,6 +240,12 @@ func keysOf(e *audit.Event, by []*query.Column) [][]string {
 	return out
 }
 
+// floor is the beginning of t's bucket.
+func floor(t audit.Time, width int64) audit.Time {
+	w := audit.Time(width)
+	return t - (t%w+w)%w
+}
+
 // Histogram implements [query.Source].
 func (s *Source) Histogram(ctx context.Context, r query.HistogramRequest) ([]query.Bucket, query.Warnings, error) {
 	if r.Width <= 0 {
@@ -213,7 +257,7 @@ func (s *Source) Histogram(ctx context.Context, r query.HistogramRequest) ([]que
 	}
 	buckets := map[audit.Time]*query.Bucket{}
 	for _, e := range found {
-		start := e.Time - e.Time%audit.Time(r.Width)
+		start := floor(e.Time, r.Width)
 		b := buckets[start]
 		if b == nil {
 			b = &query.Bucket{Start: start}
@@ -223,12 +267,65 @@ func (s *Source) Histogram(ctx context.Context, r query.HistogramRequest) ([]que
 		if e.Code >= 400 {
 			b.Failed++
 		}
+		switch query.OutcomeOf(e) {
+		case query.OutcomeDenied:
+			b.Denied++
+		case query.OutcomeError:
+			b.Errors++
+		}
 	}
 	out := make([]query.Bucket, 0, len(buckets))
 	for _, b := range buckets {
 		out = append(out, *b)
 	}
 	slices.SortFunc(out, func(a, b query.Bucket) int { return cmp.Compare(a.Start, b.Start) })
+	return out, s.Warn, nil
+}
+
+// Activity implements [query.Source].
+func (s *Source) Activity(ctx context.Context, r query.ActivityRequest) ([]query.ActivityRow, query.Warnings, error) {
+	if r.Width <= 0 {
+		return nil, nil, errors.New("list activity: width is not positive")
+	}
+	found, err := s.matching(ctx, r.Filter, r.Range)
+	if err != nil {
+		return nil, nil, err
+	}
+	type key struct {
+		start                      audit.Time
+		credential, address, agent string
+	}
+	rows := map[key]*query.ActivityRow{}
+	for _, e := range found {
+		k := key{start: floor(e.Time, r.Width), credential: e.CredentialID, agent: e.Agent}
+		if len(e.SourceIPs) > 0 {
+			k.address = e.SourceIPs[0]
+		}
+		a := rows[k]
+		if a == nil {
+			a = &query.ActivityRow{Start: k.start, Credential: k.credential, Address: k.address, Agent: k.agent, First: e.Time, Last: e.Time}
+			rows[k] = a
+		}
+		a.Count++
+		switch e.Verb {
+		case "create", "update", "patch", "delete", "deletecollection":
+			a.Writes++
+		}
+		if e.Code >= 400 {
+			a.Failed++
+		}
+		a.First, a.Last = min(a.First, e.Time), max(a.Last, e.Time)
+	}
+	out := make([]query.ActivityRow, 0, len(rows))
+	for _, a := range rows {
+		out = append(out, *a)
+	}
+	slices.SortFunc(out, func(a, b query.ActivityRow) int {
+		return cmp.Or(cmp.Compare(b.Start, a.Start), cmp.Compare(a.Credential, b.Credential), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Agent, b.Agent))
+	})
+	if r.Limit > 0 && len(out) > r.Limit {
+		out = out[:r.Limit]
+	}
 	return out, s.Warn, nil
 }
 

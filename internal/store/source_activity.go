@@ -1,0 +1,46 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+)
+
+// Activity counts events by credential, address and agent over time; see query.Source.
+func (s *Store) Activity(ctx context.Context, r query.ActivityRequest) ([]query.ActivityRow, query.Warnings, error) {
+	if r.Width <= 0 {
+		return nil, nil, &query.UsageError{Message: fmt.Sprintf("activity: width %d µs; must be above 0", r.Width)}
+	}
+	cond, err := where(r.Filter, r.Range)
+	if err != nil {
+		return nil, nil, err
+	}
+	var rows []query.ActivityRow
+	warn, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
+		rows = nil
+		if len(sn.Segments) == 0 {
+			return nil
+		}
+		sql := "SELECT " + bucketSQL(sn.Segments, r.Width) + ` AS b, credential_id AS c, coalesce(source_ips[1], '') AS a, agent AS g, count(*), ` +
+			`count(*) FILTER (verb IN ('create', 'update', 'patch', 'delete', 'deletecollection')), count(*) FILTER (code >= 400), min(time), max(time) ` +
+			"FROM read_parquet(" + filesSQL(sn.Segments) + ") WHERE " + cond + " GROUP BY b, c, a, g ORDER BY b DESC, c, a, g"
+		if r.Limit > 0 {
+			sql += " LIMIT " + strconv.Itoa(r.Limit)
+		}
+		return s.eng.query(ctx, sql, func(c *chunk) error {
+			for i := range c.n {
+				rows = append(rows, query.ActivityRow{
+					Start: audit.Time(c.integer(0, i) * r.Width), Credential: strings.Clone(c.text(1, i)), Address: strings.Clone(c.text(2, i)),
+					Agent: strings.Clone(c.text(3, i)), Count: c.integer(4, i), Writes: c.integer(5, i), Failed: c.integer(6, i),
+					First: audit.Time(c.integer(7, i)), Last: audit.Time(c.integer(8, i)),
+				})
+			}
+			return nil
+		})
+	})
+	return rows, warn, err
+}

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/query/querytest"
+)
+
+// TestDayPrimitives holds what Day is made of against the in-memory source.
+func TestDayPrimitives(t *testing.T) {
+	events := sampleEvents(t)
+	s := openTestStore(t, t.TempDir())
+	fill(t, s, events, 4)
+	slices.SortFunc(events, func(a, b audit.Event) int { return cmp.Compare(a.ID, b.ID) })
+	mem := querytest.New(events...)
+	middle := events[len(events)/2].Time
+	f, err := query.Parse(`user.startsWith("system:") && final`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for _, filter := range []*query.Filter{nil, f} {
+		for _, r := range []query.Range{{}, {From: middle}, {From: middle - 60e6, To: middle + 60e6}} {
+			for _, width := range []int64{1, 1e6, 30 * 60e6, 1 << 50} {
+				for _, limit := range []int{0, 7} {
+					q := query.ActivityRequest{Filter: filter, Range: r, Width: width, Limit: limit}
+					got, _, err := s.Activity(t.Context(), q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want, _, err := mem.Activity(t.Context(), q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					rows += len(got)
+					same(t, fmt.Sprintf("activity %+v", q), got, want)
+				}
+			}
+			for _, by := range [][]string{{"agent"}, {"source_ips"}, {"verb", "resource"}, {"cluster", "pod"}} {
+				for _, from := range []audit.Time{0, middle} {
+					q := query.GroupRequest{Filter: filter, Range: r, By: by, FirstFrom: from, FirstID: true}
+					got, _, err := s.Group(t.Context(), q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want, _, err := mem.Group(t.Context(), q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					rows += len(got)
+					same(t, fmt.Sprintf("group %+v", q), got, want)
+				}
+			}
+		}
+	}
+	if rows < 1000 {
+		t.Errorf("only %d rows were compared", rows)
+	}
+}
+
+// same compares rows of either source by what they print.
+func same[T any](t *testing.T, what string, got, want []T) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: %d rows, want %d", what, len(got), len(want))
+		return
+	}
+	for i := range got {
+		if g, w := fmt.Sprintf("%+v", got[i]), fmt.Sprintf("%+v", want[i]); g != w {
+			t.Errorf("%s: row %d\n got %s\nwant %s", what, i, g, w)
+			return
+		}
+	}
+}
