@@ -36,14 +36,19 @@ func scoped(s Scope) (*Filter, error) { return scopedAt(s, time.Now()) }
 
 // scopedAt is scoped with what now means in the filter.
 func scopedAt(s Scope, now time.Time) (*Filter, error) {
-	if err := s.Range.validate(); err != nil {
-		return nil, err
-	}
-	f, err := ParseAt(s.Filter, now)
+	f, err := parsedScope(s, now)
 	if err != nil {
 		return nil, err
 	}
 	return WithFinal(f), nil
+}
+
+// parsedScope is scopedAt without final.
+func parsedScope(s Scope, now time.Time) (*Filter, error) {
+	if err := s.Range.validate(); err != nil {
+		return nil, err
+	}
+	return ParseAt(s.Filter, now)
 }
 
 // limit checks a number of rows: 0 is standard, most the largest.

@@ -87,6 +87,10 @@ func WithFinal(f *Filter) *Filter {
 	if f.Uses("final") || f.Uses("stage") {
 		return f
 	}
+	return And(onlyFinal(), f)
+}
+
+func onlyFinal() *Filter {
 	x := &Flag{Column: "final"}
-	return And(&Filter{text: "final", expr: x, match: compile(x), uses: map[string]bool{"final": true}}, f)
+	return &Filter{text: "final", expr: x, match: compile(x), uses: map[string]bool{"final": true}}
 }

@@ -92,8 +92,8 @@ func (f *Flags) CEL() (string, error) {
 		all = append(all, "code >= 400")
 	}
 	if f.Writes {
-		all = append(all, `verb in ["create", "update", "patch", "delete", "deletecollection"]`,
-			`!(api_group in ["authentication.k8s.io", "authorization.k8s.io"])`)
+		all = append(all, writing,
+			"!("+askingGroups+")")
 	}
 	return strings.Join(all, " && "), nil
 }

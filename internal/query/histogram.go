@@ -41,26 +41,12 @@ func (g *Engine) Histogram(ctx context.Context, q HistogramQuestion) (HistogramA
 		return HistogramAnswer{}, usagef("width %d is negative", q.WidthUS)
 	}
 	answer := HistogramAnswer{Filter: f.String(), Range: q.Range, WidthUS: q.WidthUS, Buckets: []Bucket{}}
-	r := q.Range
-	if r.From == 0 || r.To == 0 {
-		b, err := g.src.Bounds(ctx)
-		if err != nil {
-			return HistogramAnswer{}, err
-		}
-		if b.Events == 0 {
-			return answer, nil
-		}
-		if r.From == 0 {
-			if r.From, answer.Warnings, err = g.firstTime(ctx, f, b); err != nil {
-				return HistogramAnswer{}, err
-			}
-		}
-		if r.To == 0 {
-			r.To = b.Last + 1
-		}
-		if r.From >= r.To { // all there is lies outside of the half that was given
-			return answer, nil
-		}
+	r, warnings, err := g.closed(ctx, f, q.Range)
+	if err != nil {
+		return HistogramAnswer{}, err
+	}
+	if answer.Warnings = warnings; r.From >= r.To {
+		return answer, nil
 	}
 	width := q.WidthUS
 	if width == 0 {
@@ -70,11 +56,11 @@ func (g *Engine) Histogram(ctx context.Context, q HistogramQuestion) (HistogramA
 	if n > maxBuckets {
 		return HistogramAnswer{}, usagef("the range has %d bars of this width, more than %d; take a wider bar or a shorter range", n, maxBuckets)
 	}
-	found, warnings, err := g.src.Histogram(ctx, HistogramRequest{Filter: f, Range: r, Width: width})
+	found, more, err := g.src.Histogram(ctx, HistogramRequest{Filter: f, Range: r, Width: width})
 	if err != nil {
 		return HistogramAnswer{}, err
 	}
-	answer.Range, answer.WidthUS, answer.Warnings = r, width, joinWarnings(answer.Warnings, warnings)
+	answer.Range, answer.WidthUS, answer.Warnings = r, width, joinWarnings(answer.Warnings, more)
 	first := floorDiv(int64(r.From), width)
 	answer.Buckets = make([]Bucket, n)
 	for i := range answer.Buckets {
@@ -84,10 +70,35 @@ func (g *Engine) Histogram(ctx context.Context, q HistogramQuestion) (HistogramA
 		if i := floorDiv(int64(b.Start), width) - first; i >= 0 && i < n {
 			answer.Buckets[i].Count += b.Count
 			answer.Buckets[i].Failed += b.Failed
+			answer.Buckets[i].Denied += b.Denied
+			answer.Buckets[i].Errors += b.Errors
 			answer.Total += b.Count
 		}
 	}
 	return answer, nil
+}
+
+// closed is r with both ends: where it is open it ends with the first or last event
+// that the source holds. It is empty if all there is lies outside of the half that
+// was given.
+func (g *Engine) closed(ctx context.Context, f *Filter, r Range) (Range, Warnings, error) {
+	if r.From != 0 && r.To != 0 {
+		return r, nil, nil
+	}
+	b, err := g.src.Bounds(ctx)
+	if err != nil || b.Events == 0 {
+		return Range{}, nil, err
+	}
+	var warnings Warnings
+	if r.From == 0 {
+		if r.From, warnings, err = g.firstTime(ctx, f, b); err != nil {
+			return Range{}, nil, err
+		}
+	}
+	if r.To == 0 {
+		r.To = b.Last + 1
+	}
+	return r, warnings, nil
 }
 
 // firstTime is where the bars of an open range begin: with the first event that

@@ -1,9 +1,16 @@
 package query
 
-import "github.com/ktrail/ktrail/audit"
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/ktrail/ktrail/audit"
+)
 
 // ObjectKey names an object as events do. Empty trailing fields make it a group
-// of objects: a cluster, one of its namespaces, a kind there.
+// of objects: a cluster, one of its namespaces, a kind there. A request without a
+// name, such as a list or a deletecollection, belongs to the object "" of its kind.
 type ObjectKey struct {
 	Cluster   string `json:"cluster"`
 	Namespace string `json:"namespace"` // "" for cluster-scoped objects
@@ -44,7 +51,9 @@ type ObjectNode struct {
 
 // LanesQuestion asks what happened to objects over time, binned: a row an
 // object, at most Bins bins over the range. Objects are named, or those with
-// the most writes and then events that match are taken.
+// the most writes and then events that match below Under, of which Depth is 0 to 3,
+// are taken. An answer may have fewer lanes than Limit where they are full; its
+// Next goes on behind the last one, with the same range and bins.
 type LanesQuestion struct {
 	Scope
 	Objects []ObjectKey `json:"objects,omitempty"`
@@ -72,36 +81,44 @@ type Lane struct {
 }
 
 // Mark is what happened in one bin to one object, of one class with one outcome.
+// In JSON it is a list, for an answer has many: [bin, class, outcome, count, id,
+// time in microseconds].
 type Mark struct {
-	Bin     int64   `json:"bin"` // from the range's beginning, in widths
-	Class   Class   `json:"class"`
-	Outcome Outcome `json:"outcome"`
-	Count   int64   `json:"count"`
+	Bin     int64 // from the range's beginning, in widths
+	Class   Class
+	Outcome Outcome
+	Count   int64
 	// ID and Time are those of the last event in the mark.
-	ID   int64      `json:"id"`
-	Time audit.Time `json:"time"`
+	ID   int64
+	Time audit.Time
 }
 
-// Class is what a verb does to an object.
-type Class string
+// MarshalJSON implements [json.Marshaler].
+func (m Mark) MarshalJSON() ([]byte, error) {
+	b := make([]byte, 0, 64)
+	b = strconv.AppendInt(append(b, '['), m.Bin, 10)
+	b = append(append(b, `,"`...), m.Class...)
+	b = append(append(b, `","`...), m.Outcome...)
+	b = strconv.AppendInt(append(b, `",`...), m.Count, 10)
+	b = strconv.AppendInt(append(b, ','), m.ID, 10)
+	b = strconv.AppendInt(append(b, ','), int64(m.Time), 10)
+	return append(b, ']'), nil
+}
 
-// The classes. Exec is exec, attach, portforward and proxy, whatever the verb.
-const (
-	ClassCreate Class = "create"
-	ClassChange Class = "change" // update, patch, and writes to subresources
-	ClassDelete Class = "delete" // delete, deletecollection
-	ClassRead   Class = "read"
-	ClassExec   Class = "exec"
-	ClassOther  Class = "other"
-)
-
-// Outcome is how a request ended.
-type Outcome string
-
-// The outcomes.
-const (
-	OutcomeOK     Outcome = "ok"     // code below 400, or none
-	OutcomeDenied Outcome = "denied" // 401, 403
-	OutcomeFailed Outcome = "failed" // other 4xx
-	OutcomeError  Outcome = "error"  // 5xx, or a panic
-)
+// UnmarshalJSON implements [json.Unmarshaler].
+func (m *Mark) UnmarshalJSON(b []byte) error {
+	var parts []json.RawMessage
+	if err := json.Unmarshal(b, &parts); err != nil {
+		return err
+	}
+	fields := []any{&m.Bin, &m.Class, &m.Outcome, &m.Count, &m.ID, &m.Time}
+	if len(parts) != len(fields) {
+		return fmt.Errorf("decode mark: %d values, want %d", len(parts), len(fields))
+	}
+	for i, f := range fields {
+		if err := json.Unmarshal(parts[i], f); err != nil {
+			return fmt.Errorf("decode mark: %w", err)
+		}
+	}
+	return nil
+}

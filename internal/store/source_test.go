@@ -406,6 +406,12 @@ func TestHistogram(t *testing.T) {
 				if e.Code >= 400 {
 					b.Failed++
 				}
+				switch {
+				case e.Code == 401 || e.Code == 403:
+					b.Denied++
+				case e.Code >= 500:
+					b.Errors++
+				}
 				want[b.Start] = b
 			}
 			got, _, err := s.Histogram(t.Context(), query.HistogramRequest{Width: width, Range: rng})

@@ -182,17 +182,34 @@ func (w *sqlWriter) text(x *query.Text) {
 	case "contains":
 		w.put("contains(", col, ", ", quoteText(x.Arg), ")")
 	case "matches":
-		// Go's parser spells classes and flags out, so that both engines mean the
-		// same whatever their defaults and their Unicode tables are.
-		re, err := syntax.Parse(x.Arg, syntax.Perl)
+		sql, err := matchesSQL(col, x.Arg)
 		if err != nil {
-			w.fail("regular expression: %w", err)
+			w.fail("%w", err)
 			return
 		}
-		w.put("regexp_matches(", col, ", ", quoteText(re.Simplify().String()), ")")
+		w.put(sql)
 	default:
 		w.fail("unknown function %q", x.Func)
 	}
+}
+
+// matchesSQL is whether a text matches a pattern. Go's parser spells classes and
+// flags out, so that both engines mean the same whatever their defaults and their
+// Unicode tables are.
+func matchesSQL(text, pattern string) (string, error) {
+	re, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return "", fmt.Errorf("regular expression: %w", err)
+	}
+	return "regexp_matches(" + text + ", " + quoteText(re.Simplify().String()) + ")", nil
+}
+
+// containsSQL is whether a text contains another in any case.
+func containsSQL(text, part string) (string, error) {
+	if !utf8.ValidString(part) {
+		return "false", nil
+	}
+	return matchesSQL(text, query.ContainsPattern(part))
 }
 
 // members is Any or All. Equality, the common case, has a function of its own;

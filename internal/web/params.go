@@ -51,12 +51,15 @@ func newParams(r *http.Request, known ...string) *params {
 			p.fail(fmt.Sprintf("no parameter %.40q; this path takes %s", name, strings.Join(known, ", ")))
 		case slices.ContainsFunc(values[name], func(v string) bool { return !utf8.ValidString(v) }):
 			p.fail(fmt.Sprintf("parameter %s is not UTF-8", name))
-		case len(values[name]) > 1 && name != "by":
+		case len(values[name]) > 1 && !slices.Contains(repeatable(), name):
 			p.fail(fmt.Sprintf("parameter %s is given %d times", name, len(values[name])))
 		}
 	}
 	return p
 }
+
+// repeatable are the parameters that may be given several times.
+func repeatable() []string { return []string{"by", "columns", "include", "exclude", "object"} }
 
 func (p *params) fail(message string) {
 	if p.first == nil {

@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
+)
+
+// Lanes counts what happened to objects over time; see query.Source.
+func (s *Store) Lanes(ctx context.Context, r query.LanesRequest, yield func(int, query.Mark) error) (query.Warnings, error) {
+	if r.Width <= 0 || r.Range.From == 0 || r.Range.To == 0 {
+		return nil, &query.UsageError{Message: fmt.Sprintf("lanes: the range is open, or width %d µs is not above 0", r.Width)}
+	}
+	classes, outcomes := query.Classes(), query.Outcomes()
+	build, err := lanesSQL(r, classes, outcomes)
+	if err != nil {
+		return nil, err
+	}
+	var caller error
+	yielded := false
+	warn, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
+		if len(sn.Segments) == 0 || len(r.Objects) == 0 {
+			return nil
+		}
+		if yielded {
+			return errors.New("lanes: a segment cannot be read; ask again") // the second try leaves it out
+		}
+		return s.eng.query(ctx, build(filesSQL(sn.Segments)), func(c *chunk) error {
+			for i := range c.n {
+				yielded = true
+				caller = yield(int(c.number(0, i)), query.Mark{
+					Bin: c.integer(1, i), Class: classes[c.number(2, i)].Value, Outcome: outcomes[c.number(3, i)].Value,
+					Count: c.integer(4, i), Time: audit.Time(c.integer(5, i)), ID: c.integer(6, i),
+				})
+				if caller != nil {
+					return caller
+				}
+			}
+			return nil
+		})
+	})
+	if caller != nil {
+		return warn, caller
+	}
+	return warn, err
+}
+
+// lanesSQL is the question over a list of files.
+func lanesSQL(r query.LanesRequest, classes []query.Case[query.Class], outcomes []query.Case[query.Outcome]) (func(files string) string, error) {
+	cond, err := where(r.Filter, r.Range)
+	if err != nil {
+		return nil, err
+	}
+	class, err := caseSQL(classes)
+	if err != nil {
+		return nil, err
+	}
+	outcome, err := caseSQL(outcomes)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := objectsSQL(r.Objects)
+	if err != nil {
+		return nil, err
+	}
+	// The last event is the one with the greatest time, then ID: both in one number.
+	const last = "CAST(epoch_us(time) AS HUGEINT) * 9223372036854775808"
+	return func(files string) string {
+		return "SELECT o.i AS i, (epoch_us(time) - " + quoteInt(int64(r.Range.From)) + ") // " + strconv.FormatInt(r.Width, 10) + " AS b, " +
+			class + " AS c, " + outcome + " AS x, count(*), max(time), CAST(max(" + last + " + id) - max(" + last + ") AS BIGINT) " +
+			"FROM (SELECT * FROM read_parquet(" + files + ") WHERE " + cond + ") e JOIN " + objects + " USING (cluster, namespace, api_group, resource, name) " +
+			"GROUP BY ALL ORDER BY i, b, c, x"
+	}, nil
+}
+
+// caseSQL is the place of the first case that applies.
+func caseSQL[T ~string](cases []query.Case[T]) (string, error) {
+	var b strings.Builder
+	b.WriteString("CASE")
+	for i, c := range cases {
+		when, err := filterSQL(c.When.Expr())
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(" WHEN " + when + " THEN " + strconv.Itoa(i))
+	}
+	return b.String() + " END", nil
+}
+
+// outcomeSQL is whether an event has an outcome: its case applies and none before it.
+func outcomeSQL(o query.Outcome) (string, error) {
+	var b strings.Builder
+	for _, c := range query.Outcomes() {
+		when, err := filterSQL(c.When.Expr())
+		if err != nil || c.Value == o {
+			return b.String() + when, err
+		}
+		b.WriteString("NOT " + when + " AND ")
+	}
+	return "false", nil
+}
+
+// objectsSQL is a table of objects with their places.
+func objectsSQL(keys []query.ObjectKey) (string, error) {
+	var b strings.Builder
+	b.WriteString("(VALUES ")
+	for i, k := range keys {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		parts := []string{k.Cluster, k.Namespace, k.APIGroup, k.Resource, k.Name}
+		for _, p := range parts {
+			if !utf8.ValidString(p) {
+				return "", &query.UsageError{Message: fmt.Sprintf("object %.80q is not valid UTF-8", p)}
+			}
+		}
+		b.WriteString("(" + strconv.Itoa(i) + ", " + quoteAll(parts) + ")")
+	}
+	return b.String() + ") AS o(i, cluster, namespace, api_group, resource, name)", nil
+}
