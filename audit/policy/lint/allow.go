@@ -28,6 +28,8 @@ func (c *checker) applyAllows(data []byte) {
 		return
 	}
 	var allows []*allow
+	ends := map[int]int{}
+	extents(c.root, true, ends)
 	lines := strings.Split(string(data), "\n")
 	for i, line := range lines {
 		at := comment(line)
@@ -51,17 +53,34 @@ func (c *checker) applyAllows(data []byte) {
 		if strings.TrimSpace(lines[min(a.from, len(lines))-1]) == "-" {
 			a.from++ // what follows the dash begins below it
 		}
-		a.to = max(a.from, extent(c.root, a.from, true))
+		a.to = max(a.from, ends[a.from])
 		allows = append(allows, a)
 	}
-	c.found = slices.DeleteFunc(c.found, func(f finding.Finding) bool {
-		silent := false
-		for _, a := range allows {
-			if f.Severity != finding.Error && f.Name == a.name && a.from <= f.Line && f.Line <= a.to {
-				a.used, silent = true, true
-			}
+	// Of two comments about one line the later, which is the closer one, is of use.
+	// So a policy of comments costs no more than its lines.
+	type place struct {
+		name string
+		line int
+	}
+	begins, at := map[place]*allow{}, map[place]*allow{}
+	for _, a := range allows {
+		begins[place{a.name, a.from}] = a
+	}
+	for _, a := range allows {
+		if begins[place{a.name, a.from}] != a {
+			continue
 		}
-		return silent
+		for line := a.from; line <= a.to; line++ {
+			at[place{a.name, line}] = a
+		}
+	}
+	c.found = slices.DeleteFunc(c.found, func(f finding.Finding) bool {
+		a := at[place{f.Name, f.Line}]
+		if a == nil || f.Severity == finding.Error {
+			return false
+		}
+		a.used = true
+		return true
 	})
 	for _, a := range allows {
 		if !a.used {
@@ -123,30 +142,31 @@ func nextContent(lines []string, from int) int {
 	return len(lines)
 }
 
-// extent is the last line of what begins in line: of a rule or another element of
-// a list, or of a key's value; 0 if nothing begins there. The list of all rules
-// is no such value: what stands at its key is about the policy.
-func extent(n *yaml.Node, line int, top bool) int {
-	if n.Kind == yaml.MappingNode {
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, v := n.Content[i], n.Content[i+1]
-			if key.Line == line && !(top && key.Value == "rules") {
-				return lastLine(v)
-			}
-			if last := extent(v, line, false); last > 0 {
-				return last
-			}
+// extents fills in, by the line in which it begins, the last line of each rule or
+// other element of a list and of each key's value; of several in one line that of
+// the outermost. The list of all rules is no such value: what stands at its key is
+// about the policy. It returns the last line of n.
+func extents(n *yaml.Node, top bool, ends map[int]int) int {
+	last := n.Line + strings.Count(n.Value, "\n")
+	for i, v := range n.Content {
+		line := v.Line
+		switch {
+		case n.Kind == yaml.MappingNode && i%2 == 0:
+			last = max(last, line)
+			continue
+		case n.Kind == yaml.MappingNode:
+			line = n.Content[i-1].Line
 		}
-	}
-	if n.Kind == yaml.SequenceNode {
-		for _, item := range n.Content {
-			if item.Line == line {
-				return lastLine(item)
-			}
-			if last := extent(item, line, false); last > 0 {
-				return last
-			}
+		_, taken := ends[line]
+		outermost := !taken && !(top && n.Kind == yaml.MappingNode && n.Content[i-1].Value == "rules")
+		if outermost {
+			ends[line] = line // what stands inside comes after it
 		}
+		end := extents(v, false, ends)
+		if outermost {
+			ends[line] = end
+		}
+		last = max(last, end)
 	}
-	return 0
+	return last
 }

@@ -146,12 +146,3 @@ func (c *checker) emptyLists(n *yaml.Node, where string, lists []string) {
 		}
 	}
 }
-
-// lastLine is the last line of what n holds.
-func lastLine(n *yaml.Node) int {
-	line := n.Line + strings.Count(n.Value, "\n")
-	for _, c := range n.Content {
-		line = max(line, lastLine(c))
-	}
-	return line
-}

@@ -240,8 +240,9 @@ func (c *checker) namespaces(r *policy.Rule, group, name string) []string {
 
 // reach reports rules that no request comes to.
 func (c *checker) reach() {
+	all := c.catchAllRule()
 	for i := range c.policy.Rules {
-		if all := c.catchAllBefore(i); all >= 0 {
+		if i > all && all >= 0 {
 			c.dead[i] = "shadowed"
 			c.shadowed(i, map[int]bool{all: true})
 			continue
@@ -275,9 +276,9 @@ func (c *checker) shadowed(i int, taken map[int]bool) {
 	c.report("shadowed", fmt.Sprintf("rules[%d]", i), fmt.Sprintf("rule %d never decides: %s", i+1, c.shadows(i, taken)), "", "move it up, before what takes its requests, or take it out")
 }
 
-// catchAllBefore is an earlier rule without any condition, -1 if there is none.
-func (c *checker) catchAllBefore(i int) int {
-	return slices.IndexFunc(c.policy.Rules[:i], func(r policy.Rule) bool {
+// catchAllRule is the first rule without any condition, -1 if there is none.
+func (c *checker) catchAllRule() int {
+	return slices.IndexFunc(c.policy.Rules, func(r policy.Rule) bool {
 		return len(r.Users)+len(r.UserGroups)+len(r.Verbs)+len(r.Resources)+len(r.Namespaces)+len(r.NonResourceURLs) == 0
 	})
 }

@@ -152,3 +152,21 @@ func TestReach(t *testing.T) {
 		t.Errorf("only %d rules were unreachable: the policies test nothing", said)
 	}
 }
+
+// Comments about the same lines: the closest silences, the others are of no use.
+func TestAllowsInEachOther(t *testing.T) {
+	found := lint.Check("p", []byte(`apiVersion: audit.k8s.io/v1
+kind: Policy
+rules:
+# ktrail: allow unknown-key of the rule
+# ktrail: allow unknown-key of the rule, again
+- level: None
+  verb: [get]
+  verbs: [get]
+  user: [a] # ktrail: allow unknown-key of the line
+- level: Metadata
+`), lint.Options{})
+	if len(found) != 1 || found[0].Name != "unused-allow" || found[0].Line != 4 {
+		t.Errorf("%+v", found)
+	}
+}
