@@ -1,9 +1,10 @@
 package cli
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/audit/logfile"
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
 )
@@ -84,7 +86,7 @@ func (o *policyExplainOptions) validate(cmd *cobra.Command, args []string) error
 		*o = before       // what stood in front of the dashes stays, unless it is said again
 		f.StringVarP(&o.format, "output", "o", o.format, "")
 		if err := f.Parse(args[at:]); err != nil {
-			return usagef("%v (after --)", err)
+			return &usageError{msg: fmt.Sprintf("%v (after --)", err), next: "leave out what does not change who asks for what, such as -l or --image"}
 		}
 		args = append(slices.Clone(args[:at]), f.Args()...)
 	}
@@ -163,21 +165,25 @@ func (c *cmdline) policyExplain(o *policyExplainOptions) error {
 	return p.flush()
 }
 
-// explainEvents explains the requests of the events on standard input.
+// explainEvents explains the requests of the events on standard input: lines, lists,
+// or as somebody has laid them out to be read.
 func (c *cmdline) explainEvents(p *page, pol *policy.Policy) error {
-	lines := bufio.NewScanner(c.In)
-	lines.Buffer(nil, 64<<20)
-	n, events := 0, 0
-	for lines.Scan() {
-		n++
-		if len(strings.TrimSpace(lines.Text())) == 0 {
-			continue
+	var e audit.Event
+	split := logfile.NewSplitter(c.In, logfile.SplitOptions{Decode: func(b []byte) error { return audit.Decode(bytes.Clone(b), &e) }})
+	defer split.Close()
+	for events := 0; ; events++ {
+		rec, err := split.Next()
+		switch {
+		case errors.Is(err, io.EOF) && events > 0:
+			return nil
+		case errors.Is(err, io.EOF):
+			return usagef("standard input has no audit event")
+		case err != nil:
+			return usagef("read standard input: %v", err)
+		case rec.Kind != logfile.Line:
+			return usagef("byte %d of standard input begins no audit event: %s", rec.Offset, rec.Reason)
 		}
-		var e audit.Event
-		if err := audit.Decode([]byte(lines.Text()), &e); err != nil {
-			return usagef("line %d of standard input is no audit event: %v", n, err)
-		}
-		if events++; events > 1 && p.people() {
+		if events > 0 && p.people() {
 			if err := p.line(""); err != nil {
 				return err
 			}
@@ -191,13 +197,6 @@ func (c *cmdline) explainEvents(p *page, pol *policy.Policy) error {
 			return err
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return usagef("read standard input: %v", err)
-	}
-	if events == 0 {
-		return usagef("standard input has no audit event")
-	}
-	return nil
 }
 
 // says is what a level keeps of a request.
