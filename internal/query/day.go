@@ -123,7 +123,7 @@ func (g *Engine) Day(ctx context.Context, q DayQuestion) (DayAnswer, error) {
 	}
 	warnings = joinWarnings(warnings, w)
 	if strings.HasPrefix(q.User, accountPrefix) {
-		if w, err = g.origins(ctx, q, f, n, &a); err != nil {
+		if a.Origin, w, err = g.origins(ctx, q, f); err != nil {
 			return DayAnswer{}, err
 		}
 		warnings = joinWarnings(warnings, w)
