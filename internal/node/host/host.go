@@ -23,8 +23,9 @@ type Host interface {
 	ReadAt(ctx context.Context, path string, offset int64, n int) (data []byte, size int64, err error)
 	// WriteFile replaces path's content atomically and durably: it writes a file
 	// whose name begins with a dot into temp (a directory on the same file
-	// system), syncs it, gives it mode and owner root, renames it and syncs the
-	// directory. When it returns an error, path has its old content or the new one.
+	// system; where it is not on the same after all, path's own), syncs it, gives it
+	// mode and the owner of what it replaces, root if there was nothing, renames it
+	// and syncs the directory. When it returns an error, path has its old content or the new one.
 	WriteFile(ctx context.Context, path string, data []byte, o WriteOptions) error
 	// Stat follows symbolic links.
 	Stat(ctx context.Context, path string) (Info, error)

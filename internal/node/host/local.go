@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/ktrail/ktrail/internal/durable"
@@ -121,10 +122,24 @@ func (l Local) WriteFile(ctx context.Context, path string, data []byte, o WriteO
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target
 	}
-	if err := replace(ctx, name, temp, data, o.Mode); err != nil {
+	err = replace(ctx, name, temp, data, o.Mode)
+	if errors.Is(err, syscall.EXDEV) && temp != filepath.Dir(name) {
+		err = replace(ctx, name, filepath.Dir(name), data, o.Mode)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
+}
+
+// owner is who owns the file of that name: root if there is none.
+func owner(name string) (uid, gid int) {
+	if st, err := os.Stat(name); err == nil {
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+			return int(sys.Uid), int(sys.Gid)
+		}
+	}
+	return 0, 0
 }
 
 func replace(ctx context.Context, name, temp string, data []byte, mode fs.FileMode) error {
@@ -137,7 +152,7 @@ func replace(ctx context.Context, name, temp string, data []byte, mode fs.FileMo
 		err = f.Chmod(mode.Perm()) // not what umask leaves of it
 	}
 	if err == nil && os.Geteuid() == 0 {
-		err = f.Chown(0, 0)
+		err = f.Chown(owner(name))
 	}
 	if err == nil {
 		err = f.Sync()

@@ -3,6 +3,7 @@ package host_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/ktrail/ktrail/internal/node/host"
@@ -61,5 +62,62 @@ func testLinks(t *testing.T, h host.Host, dir string) {
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "temp")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// A policy that an API server reads that is not root stays that user's.
+func TestLocalKeepsTheOwner(t *testing.T) { testOwner(t, host.Local{}, t.TempDir()) }
+
+func testOwner(t *testing.T, h host.Host, dir string) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	name := filepath.Join(dir, "owned")
+	for i, want := range []uint32{0, 1234} {
+		if i > 0 {
+			if err := os.Chown(name, int(want), int(want)+1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.WriteFile(t.Context(), name, []byte("x"), host.WriteOptions{Mode: 0o600}); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sys, ok := st.Sys().(*syscall.Stat_t); !ok || sys.Uid != want || want > 0 && sys.Gid != want+1 {
+			t.Errorf("owner %d:%d, want %d", sys.Uid, sys.Gid, want)
+		}
+	}
+}
+
+// Where the manifests' directory is a mount or a link to one, its parent is on
+// another file system.
+func TestLocalAcrossFileSystems(t *testing.T) { testAcross(t, host.Local{}, t.TempDir()) }
+
+func testAcross(t *testing.T, h host.Host, dir string) {
+	temp, err := os.MkdirTemp("/dev/shm", "ktrail-test-")
+	if err != nil {
+		t.Skip("no second file system: ", err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(temp) })
+	name := filepath.Join(dir, "file")
+	if err := os.WriteFile(filepath.Join(temp, "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(temp, "x"), name); err == nil {
+		t.Skip("/dev/shm is on the same file system")
+	}
+	if err := h.WriteFile(t.Context(), name, []byte("x"), host.WriteOptions{Mode: 0o600, Temp: temp}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(name); err != nil || string(got) != "x" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for where, want := range map[string]int{temp: 1, dir: 1} {
+		if left, err := os.ReadDir(where); err != nil || len(left) != want {
+			t.Errorf("left in %s: %v, %v", where, left, err)
+		}
 	}
 }

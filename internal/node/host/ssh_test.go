@@ -144,6 +144,8 @@ func TestSSH(t *testing.T) {
 	}
 	hosttest.Test(t, h, t.TempDir(), hosttest.Echo(t))
 	testLinks(t, h, t.TempDir())
+	testOwner(t, h, t.TempDir())
+	testAcross(t, h, t.TempDir())
 }
 
 // sudo of a machine: it takes -n alone, notes that it was asked, and runs what it is given.

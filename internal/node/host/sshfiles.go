@@ -161,10 +161,24 @@ func (s *SSH) WriteFile(ctx context.Context, name string, data []byte, o WriteOp
 		if real, err := s.files.RealPath(name); err == nil {
 			target = real
 		}
-		if st, err := s.files.Stat(target); err == nil && st.IsDir() {
+		st, err := s.files.Stat(target)
+		if err == nil && st.IsDir() {
 			return errors.New("a directory of this name is in the way")
 		}
-		return s.replace(ctx, target, temp, data, o.Mode)
+		var uid, gid int
+		if err == nil {
+			if sys, ok := st.Sys().(*sftp.FileStat); ok {
+				uid, gid = int(sys.UID), int(sys.GID)
+			}
+		}
+		err = s.replace(ctx, target, temp, data, o.Mode, uid, gid)
+		var status *sftp.StatusError
+		if own := path.Join(path.Dir(target), path.Base(temp)); errors.As(err, &status) && own != temp && ctx.Err() == nil {
+			// SFTP does not tell that it is another file system (EXDEV).
+			temp = own
+			err = s.replace(ctx, target, temp, data, o.Mode, uid, gid)
+		}
+		return err
 	})
 	if err != nil {
 		return err
@@ -172,7 +186,7 @@ func (s *SSH) WriteFile(ctx context.Context, name string, data []byte, o WriteOp
 	return s.syncNames(ctx, path.Dir(target), path.Dir(temp))
 }
 
-func (s *SSH) replace(ctx context.Context, target, temp string, data []byte, mode fs.FileMode) error {
+func (s *SSH) replace(ctx context.Context, target, temp string, data []byte, mode fs.FileMode, uid, gid int) error {
 	f, err := s.files.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", temp, err)
@@ -182,7 +196,7 @@ func (s *SSH) replace(ctx context.Context, target, temp string, data []byte, mod
 		_, err = f.Write(data)
 	}
 	if err == nil && s.root {
-		err = f.Chown(0, 0)
+		err = f.Chown(uid, gid)
 	}
 	if err == nil {
 		err = f.Chmod(mode.Perm())
