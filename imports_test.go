@@ -57,7 +57,7 @@ var house = map[string]room{
 		why:  "the store must be replaceable: it is known by query.Source and an appender alone",
 	},
 	"internal/node": {
-		uses: []string{"internal/node/config", "internal/node/host", "audit/policy", "audit/flags", "audit/finding"},
+		uses: []string{"internal/diff", "internal/node/config", "internal/node/host", "audit/policy", "audit/flags", "audit/finding"},
 		libs: []string{"sigs.k8s.io/yaml"},
 		why:  "the life cycle of a node's auditing runs the same on every host: it reaches files, programs and the API server through host.Host alone",
 	},
