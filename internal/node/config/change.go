@@ -26,6 +26,9 @@ func (c Change) validate() error {
 			return &RefusedError{Msg: fmt.Sprintf("--%s=%q: the value has characters that are not printable", a.Name, a.Value)}
 		}
 	}
+	if !printable(c.Stamp) {
+		return &RefusedError{Msg: fmt.Sprintf("stamp %q has characters that are not printable", c.Stamp)}
+	}
 	for _, m := range c.AddMounts {
 		if m.Name != "" && !volumeName.MatchString(m.Name) {
 			return &RefusedError{Msg: fmt.Sprintf("volume name %q: expected at most 63 lower-case letters, digits and dashes", m.Name)}

@@ -36,6 +36,8 @@ type Settings struct {
 	// Mounts are the API server's host mounts. Nil where the distribution runs
 	// the API server on the host itself.
 	Mounts []Mount
+	// Stamp is what [Change.Stamp] left, "" if nothing.
+	Stamp string
 	// Policy is the audit policy where the configuration has it inline (Talos,
 	// kOps, Cluster API's files); nil otherwise.
 	Policy []byte
@@ -98,4 +100,14 @@ type Change struct {
 	// RemoveMounts are the names of volumes to remove with the API server's
 	// mounts of them. One that another container uses stays.
 	RemoveMounts []string
+	// Stamp is put into a static pod's annotations, where it stands for the
+	// policy's content: kubelet starts a pod anew whose manifest changed, without
+	// the pause that it makes before it starts a container again. Other kinds, and
+	// a pod without metadata, take none.
+	Stamp string
+	// Unstamp removes it.
+	Unstamp bool
 }
+
+// stampKey is the annotation of [Change.Stamp].
+const stampKey = "ktrail/audit-policy"

@@ -67,6 +67,14 @@ func FuzzPatch(f *testing.F) {
 		if kind == config.CommandLine {
 			return
 		}
+		if kind == config.StaticPod {
+			stamped, err := config.Patch(kind, []byte(data), config.Change{Stamp: "S"})
+			if before, rerr := config.Read(kind, []byte(data)); err == nil && rerr == nil && before.Stamp == "" {
+				if back, err := config.Patch(kind, stamped, config.Change{Unstamp: true}); err != nil || string(back) != data {
+					t.Fatalf("a stamp does not come off: %v\n%s\n%s", err, stamped, back)
+				}
+			}
+		}
 		_, _ = check(t, kind, data, config.Change{
 			Set: []flags.Arg{{Name: "audit-log-maxage", Value: "30"}, {Name: "audit-log-path", Value: value}},
 			AddMounts: []config.Mount{

@@ -393,3 +393,41 @@ func TestRenderedByKubeadm(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestStamp holds that a stamp is one annotation, put, replaced and taken away
+// with nothing else changed.
+func TestStamp(t *testing.T) {
+	const container = "spec:\n  containers:\n  - command: [kube-apiserver]\n    name: kube-apiserver\n"
+	for _, c := range []struct{ name, in, want string }{
+		{"annotations", "kind: Pod\nmetadata:\n  annotations:\n    kubeadm.kubernetes.io/x: 10.0.0.1:6443\n  name: a\n" + container, "+    ktrail/audit-policy: S\n     kubeadm.kubernetes.io/x: 10.0.0.1:6443\n"},
+		{"none", "kind: Pod\nmetadata:\n  labels: {a: b}\n  name: a\n" + container, "+  annotations:\n+    ktrail/audit-policy: S\n"},
+		{"empty", "kind: Pod\nmetadata:\n  annotations: {}\n  name: a\n" + container, "-  annotations: {}\n+  annotations: { ktrail/audit-policy: S}\n"},
+		{"no metadata", "kind: Pod\n" + container, ""},
+		{"JSON", `{"kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"name":"kube-apiserver","command":["kube-apiserver"]}]}}`, "\"ktrail/audit-policy\":\"S\""},
+		{"Windows", strings.ReplaceAll("kind: Pod\nmetadata:\n  name: a # b\n"+container, "\n", "\r\n"), "+    ktrail/audit-policy: S\r\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out, err := config.Patch(config.StaticPod, []byte(c.in), config.Change{Stamp: "S"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := diff.Unified("a", "b", c.in, string(out)); !strings.Contains(stripSpace(d), stripSpace(c.want)) || c.want == "" && d != "" {
+				t.Errorf("got\n%s", d)
+			}
+			again, err := config.Patch(config.StaticPod, out, config.Change{Stamp: "T"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err := config.Read(config.StaticPod, again); err != nil || c.want != "" && s.Stamp != "T" {
+				t.Errorf("stamp %v, %v", s, err)
+			}
+			back, err := config.Patch(config.StaticPod, again, config.Change{Unstamp: true})
+			if err != nil || string(back) != c.in {
+				t.Errorf("%v, not what it was:\n%s", err, diff.Unified("was", "is", c.in, string(back)))
+			}
+		})
+	}
+}
+
+// stripSpace leaves spaces out: where they stand in brackets is TestForms' concern.
+func stripSpace(s string) string { return strings.ReplaceAll(s, " ", "") }

@@ -124,6 +124,7 @@ func readStaticPod(s *source) (*Settings, error) {
 		Version:  imageVersion(str(get(p.container, "image"))),
 		Args:     args(p.flags),
 		Mounts:   podMounts(p),
+		Stamp:    str(get(get(get(p.root, "metadata"), "annotations"), stampKey)),
 		Problems: podProblems(s, p),
 	}, nil
 }

@@ -37,6 +37,49 @@ func patchStaticPod(s *source, c Change) (*source, error) {
 			return nil, err
 		}
 	}
+	if c.Unstamp {
+		return unstampPod(s)
+	}
+	if c.Stamp != "" {
+		return stampPod(s, c.Stamp)
+	}
+	return s, nil
+}
+
+func stampPod(s *source, stamp string) (*source, error) {
+	p, err := findPod(s)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := s.list(p.root, "metadata", yaml.MappingNode)
+	if metadata == nil || err != nil {
+		return s, err
+	}
+	annotations, err := s.list(metadata, "annotations", yaml.MappingNode)
+	if err != nil {
+		return nil, err
+	}
+	if annotations == nil {
+		return s.add(metadata, sortedKey(metadata, "annotations"), text("annotations"), mapping(text(stampKey), text(stamp)))
+	}
+	if n, _ := child(annotations, stampKey); n != nil {
+		return s.replace(n, stamp)
+	}
+	return s.add(annotations, sortedKey(annotations, stampKey), text(stampKey), text(stamp))
+}
+
+func unstampPod(s *source) (*source, error) {
+	p, err := findPod(s)
+	if err != nil {
+		return nil, err
+	}
+	annotations := get(get(p.root, "metadata"), "annotations")
+	if annotations == nil {
+		return s, nil
+	}
+	if n, at := child(annotations, stampKey); n != nil {
+		return s.remove(annotations, at)
+	}
 	return s, nil
 }
 
