@@ -48,6 +48,11 @@ type findingsError struct{}
 
 func (e *findingsError) Error() string { return "the check found errors" }
 
+// unprovenError is a check that could not be made. Why has been printed already.
+type unprovenError struct{}
+
+func (e *unprovenError) Error() string { return "it cannot be told" }
+
 // damagedError is an answer that may lack events because stored data is damaged.
 // The warnings have been printed already.
 type damagedError struct{}
@@ -70,6 +75,7 @@ var exits = []struct {
 	{exitSignal + int(syscall.SIGPIPE), true, func(err error) bool { return errors.Is(err, syscall.EPIPE) }},
 	{exitNothing, false, is[*nothingError]},
 	{exitNothing, true, is[*findingsError]},
+	{exitUnavailable, true, is[*unprovenError]},
 	{exitDamaged, true, is[*damagedError]},
 	{exitDamaged, false, app.IsDamage},
 	{exitUsage, false, is[*usageError]},

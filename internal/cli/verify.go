@@ -20,7 +20,8 @@ func (c *cmdline) verifyCommand() *cobra.Command {
 		Short: "Prove with a request of its own that events are recorded",
 		Long: `verify sends a harmless request with a fresh marker to this node's API server and finds its event in the
 log. It checks that the level is what the policy says, that the log is rotated, and that the API server
-does not burn a core. It changes nothing. The exit status is 0 if auditing works and 1 if it does not.`,
+does not burn a core. It changes nothing. The exit status is 0 if auditing works, 1 if it does
+not, and 3 if nobody can tell: no node there, or events that go to a webhook only.`,
 		Example: c.examples(
 			`verify`,
 			`verify --ssh root@10.0.0.1 -o json`,
@@ -49,7 +50,10 @@ func (c *cmdline) verify(cmd *cobra.Command, o *verifyOptions) error {
 		p := c.page(&o.output)
 		if o.people() {
 			shade := green
-			if !v.OK {
+			switch {
+			case v.Unproven:
+				shade = yellow
+			case !v.OK:
 				shade = red
 			}
 			err = p.line("%s", p.paint.paint(shade, wrap(clean(v.Node+": "+v.Sentence), p.width, 0, "  ")))
@@ -64,7 +68,10 @@ func (c *cmdline) verify(cmd *cobra.Command, o *verifyOptions) error {
 				c.hint("%s: warning: %s", clean(v.Node), clean(w))
 			}
 		}
-		if !v.OK {
+		switch {
+		case v.Unproven:
+			return &unprovenError{}
+		case !v.OK:
 			return &findingsError{}
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"strconv"
 	"time"
@@ -177,7 +178,15 @@ func (l *nodeLock) renew(ctx context.Context) error {
 	if err := l.held(ctx); err != nil {
 		return err
 	}
-	return l.write(ctx)
+	err := l.write(ctx)
+	if err == nil || lost(err) || ctx.Err() != nil {
+		return err
+	}
+	// A full disk is no reason to leave a node halfway. At worst the lock grows
+	// stale and another takes it over, which held tells.
+	l.node.Log.WarnContext(ctx, "the lock cannot be renewed", slog.String("host", l.node.Name()), slog.Any("error", err))
+	l.last = time.Now()
+	return nil
 }
 
 // held is an error if the lock was taken over: then another ktrail decides.

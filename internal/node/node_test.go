@@ -109,7 +109,7 @@ func TestEnable(t *testing.T) {
 	})
 }
 
-// A policy alone changes no manifest: the API server must be restarted all the same.
+// A policy alone changes no flag: the API server must be restarted all the same.
 func TestPolicyAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t)
@@ -130,8 +130,21 @@ func TestPolicyAlone(t *testing.T) {
 			t.Errorf("status %+v, %v", st, err)
 		}
 		got = must(t)(enable(t.Context(), s.Connect("cp1"), recommended()))
-		if got.Verification.Level != "Metadata" || len(got.Files) != 0 {
+		if got.Verification.Level != "Metadata" || !slices.Equal(got.Files, []string{simManifest}) {
 			t.Errorf("restart: %+v", got)
+		}
+		// Written again as it is: there is nothing in the manifest to change, and the
+		// API server must be ended.
+		time.Sleep(time.Minute)
+		s.Put(simPolicy, []byte(recordAll), 0o600)
+		pid = s.server.pid
+		got = must(t)(enable(t.Context(), s.Connect("cp1"), recommended()))
+		if got.Verification.Level != "Metadata" || len(got.Files) != 0 || s.server.pid == pid {
+			t.Errorf("restart: %+v", got)
+		}
+		must(t)(disable(t.Context(), s.Connect("cp1")))
+		if text, _ := s.Get(simManifest); string(text) != manifestOff {
+			t.Errorf("disabled, but the manifest is\n%s", text)
 		}
 	})
 }

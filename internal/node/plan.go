@@ -114,12 +114,57 @@ func (n *Node) Plan(ctx context.Context, l *Look, r Request) (*Plan, error) {
 	if err := n.planWebhook(ctx, p, s); err != nil {
 		return nil, err
 	}
+	if err := n.planStamp(ctx, p, &change); err != nil {
+		return nil, err
+	}
 	if err := n.planConfig(ctx, p, change); err != nil {
 		return nil, err
 	}
 	p.advise()
+	p.foresee(s)
 	return p, n.planRestart(ctx, p)
 }
+
+// foresee says beforehand what cannot be proven afterwards.
+func (p *Plan) foresee(s flags.Settings) {
+	reason := ""
+	if !s.Log.On() && s.Webhook.On() {
+		reason = webhookOnly
+	} else if loaded, err := policy.Load(p.policy); err == nil && p.Look.api != nil {
+		if pr, _ := choose(loaded, p.Look.api.user, p.Look.api.groups); pr == nil {
+			reason = fmt.Sprintf(noProbe, p.Look.api.user)
+		}
+	}
+	if reason != "" {
+		p.warn("it will not be proven that events are recorded: %s", reason)
+	}
+}
+
+// planStamp puts the policy's hash into the manifest where nothing else in it
+// changes, though the API server must restart: ended by hand, it is kubelet's
+// crash back-off that decides when it comes back. A stamp that is there stays true.
+func (n *Node) planStamp(ctx context.Context, p *Plan, change *config.Change) error {
+	l := p.Look
+	if !l.Distribution.Watched || l.Process == nil || p.policy == nil {
+		return nil
+	}
+	stale := p.changed
+	if !stale && slices.Equal(auditArgs(l.Process.Args), auditArgs(p.Args)) {
+		var err error
+		if stale, err = n.stale(ctx, l.Process, p.Policy); err != nil {
+			return err
+		}
+	}
+	alone := len(change.Set) == 0 && len(change.AddMounts) == 0
+	if stale && (alone || l.Settings.Stamp != "") {
+		change.Stamp = hash(p.policy)[:stampLength]
+		p.note("the policy's hash becomes an annotation of the manifest, so that kubelet restarts the API server at once")
+	}
+	return nil
+}
+
+// stampLength is how much of the hash stands in the manifest.
+const stampLength = 16
 
 // advise adds what is known of the flags beside the API server's own rules. What
 // is wrong already is no reason to refuse a change: only what would become wrong.

@@ -14,7 +14,7 @@ import (
 func (n *Node) PlanDisable(ctx context.Context, l *Look) (*Plan, error) {
 	n.progress("plan", "working out what to change")
 	p := &Plan{Operation: Disable, Look: l, Problems: slices.Clone(l.Problems), Warnings: slices.Clone(l.Warnings)}
-	var change config.Change
+	change := config.Change{Unstamp: true}
 	for _, a := range flags.Audit(l.Settings.Args) {
 		if !slices.Contains(change.Unset, a.Name) {
 			change.Unset = append(change.Unset, a.Name)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ktrail/ktrail/internal/node/host"
 )
 
 // The outcomes of an operation.
@@ -60,7 +62,16 @@ func (e *PendingError) Error() string {
 
 // Next says what to do.
 func (e *PendingError) Next() string {
-	return fmt.Sprintf("ktrail %s --resume finishes it, ktrail %s --rollback puts everything back", e.State.Operation, e.State.Operation)
+	return wayOut(e.Host, e.State.Operation)
+}
+
+// wayOut is the commands that end what was begun, for the same machine.
+func wayOut(machine, operation string) string {
+	command := "ktrail " + operation
+	if machine != (host.Local{}).Name() {
+		command += " --ssh " + machine
+	}
+	return fmt.Sprintf("%s --resume finishes it, %s --rollback puts everything back", command, command)
 }
 
 // InterruptedError says that an operation could not be ended either way.
@@ -79,7 +90,7 @@ func (e *InterruptedError) Unwrap() error { return e.Err }
 
 // Next says what to do.
 func (e *InterruptedError) Next() string {
-	return fmt.Sprintf("ktrail %s --resume finishes it, ktrail %s --rollback puts everything back", e.Operation, e.Operation)
+	return wayOut(e.Host, e.Operation)
 }
 
 // RolledBackError says that an operation failed, and that everything is as it was.
@@ -163,10 +174,21 @@ func (n *Node) Do(ctx context.Context, p *Plan, timeout time.Duration) (*Report,
 	o := n.operation(s, d, p.Look.api, timeout)
 	o.report.Warnings = p.Warnings
 	if err := n.prepare(ctx, s, p); err != nil {
-		// Whether the state was written is not known: if so, it is ended.
-		return n.retreat(ctx, o, err)
+		if n.begun(ctx, s) {
+			return n.retreat(ctx, o, err)
+		}
+		return nil, fmt.Errorf("%s: nothing was changed: %w", n.Name(), err)
 	}
 	return n.carry(ctx, o)
+}
+
+// begun tells whether the state of an operation may have been written: an error
+// does not tell. Until it is, nothing but its own backup directory was.
+func (n *Node) begun(ctx context.Context, s *State) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	now, err := n.State(ctx)
+	return err != nil || now != nil && now.Backup == s.Backup
 }
 
 func (n *Node) unlock(ctx context.Context) {
@@ -296,7 +318,7 @@ func (n *Node) forward(ctx context.Context, o *operation) error {
 			return err
 		}
 		o.report.Verification = v
-		if !v.OK {
+		if !v.OK && !v.Unproven {
 			return errors.New(v.Sentence)
 		}
 	}
@@ -347,7 +369,13 @@ func (n *Node) back(ctx context.Context, o *operation) (*Report, error) {
 
 func (n *Node) backward(ctx context.Context, o *operation) error {
 	s := o.State
+	// A disk that is full, of what was logged perhaps, must not keep the API server
+	// down. What is not written down is done again at worst.
+	s.lenient = true
 	if err := n.enter(ctx, s, stepBack); err != nil {
+		return err
+	}
+	if err := n.stampedStop(ctx, s, o.d); err != nil {
 		return err
 	}
 	changed, err := n.undo(ctx, s)
@@ -374,7 +402,9 @@ func (n *Node) backward(ctx context.Context, o *operation) error {
 	if changed || s.Stop != nil {
 		w.settle = o.d.settle
 	}
-	w.kill = o.kill(n, s.Stop)
+	if s.config() == nil { // otherwise kubelet sees to it
+		w.kill = o.kill(n, s.Stop)
+	}
 	if _, err := n.await(ctx, o.d, o.api, w, &o.outage); err != nil {
 		return err
 	}
@@ -386,7 +416,30 @@ func (n *Node) backward(ctx context.Context, o *operation) error {
 			return err
 		}
 	}
-	return n.enter(ctx, s, stepUndone)
+	s.lenient = false
+	if err := n.enter(ctx, s, stepUndone); err != nil {
+		return fmt.Errorf("everything is as it was before, but that cannot be noted: %w", err)
+	}
+	return nil
+}
+
+// stampedStop writes down which API server must end on the way back, where its
+// flags do not tell: the one that has read the new policy, if it is not the one
+// from before.
+func (n *Node) stampedStop(ctx context.Context, s *State, d *Distribution) error {
+	if s.config() == nil || !d.Watched || s.Stop != nil || !slices.Equal(s.Old, s.New) {
+		return nil
+	}
+	args, err := n.configArgs(ctx, d)
+	if err != nil {
+		return err
+	}
+	p, err := n.running(ctx, d, args)
+	if err != nil || p == nil || p.same(s.Before) {
+		return err
+	}
+	s.Stop = p
+	return n.save(ctx, s)
 }
 
 // restartAgain restarts an API server that may have read the new policy. The one

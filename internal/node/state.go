@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"slices"
 	"time"
@@ -74,6 +75,9 @@ type State struct {
 	// Reason is why it is rolled back, Tail the API server's last words.
 	Reason string   `json:"reason,omitempty"`
 	Tail   []string `json:"tail,omitempty"`
+
+	// lenient says that what cannot be written down is done all the same.
+	lenient bool
 }
 
 // FileChange is a file that an operation replaces. The hashes are SHA-256 in
@@ -145,10 +149,15 @@ func (n *Node) save(ctx context.Context, s *State) error {
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)
 	}
-	if err := n.Host.WriteFile(ctx, statePath(), append(data, '\n'), host.WriteOptions{Mode: 0o600}); err != nil {
-		return fmt.Errorf("write state: %w", err)
+	err = n.Host.WriteFile(ctx, statePath(), append(data, '\n'), host.WriteOptions{Mode: 0o600})
+	switch {
+	case err == nil:
+		return nil
+	case s.lenient && !lost(err) && ctx.Err() == nil:
+		n.Log.WarnContext(ctx, "the state cannot be written", slog.String("host", n.Name()), slog.String("step", s.Step), slog.Any("error", err))
+		return nil
 	}
-	return nil
+	return fmt.Errorf("write state: %w", err)
 }
 
 // enter announces a step.

@@ -66,7 +66,7 @@ func (n *Node) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	} else if pending.Pending() {
 		s.Pending = (&PendingError{Host: n.Name(), State: pending}).Error()
-		s.warn("%s; %s", s.Pending, (&PendingError{State: pending}).Next())
+		s.warn("%s; %s", s.Pending, (&PendingError{Host: n.Name(), State: pending}).Next())
 	}
 	s.Enabled = l.Process != nil && set.Policy != "" && (set.Log.On() || set.Webhook.On())
 	switch {
