@@ -210,6 +210,9 @@ func kopsFields() []struct{ Field, Flag string } {
 	}
 }
 
+// KOpsField is the field of kOps' cluster spec for an audit flag, "" if it has none.
+func KOpsField(flag string) string { return kopsField(flag) }
+
 func kopsDoc(s *source) *yaml.Node { return s.ofKind("kops.k8s.io/", "Cluster") }
 
 func isKOps(s *source) bool { return kopsDoc(s) != nil }

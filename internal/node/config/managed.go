@@ -52,7 +52,7 @@ const offerEKS = `# Amazon EKS: its API servers are Amazon's. No flag and no pol
 #
 # What it offers: the audit log goes to CloudWatch Logs, once it is asked for.
 aws eks update-cluster-config --region REGION --name CLUSTER \
-  --logging '{"clusterLogging":[{"types":["audit","authenticator"],"enabled":true}]}'
+  --logging '{"clusterLogging":[{"types":["audit"],"enabled":true}]}'
 aws logs put-retention-policy --region REGION \
   --log-group-name /aws/eks/CLUSTER/cluster --retention-in-days 90
 #
@@ -75,7 +75,7 @@ const offerGKE = `# Google GKE: its API servers are Google's. No flag and no pol
 # What it offers: Cloud Audit Logs.
 # - Admin Activity (writes) is always on, free, and kept for 400 days.
 # - Data Access (reads, and writes of some kinds of objects) is off until the
-#   project's IAM policy turns it on. Get it, add this under auditConfigs, set it:
+#   project's IAM policy turns it on. Get it, add under auditConfigs, set it:
 gcloud projects get-iam-policy PROJECT > policy.yaml
 #   auditConfigs:
 #   - service: container.googleapis.com
@@ -106,7 +106,7 @@ const offerAKS = `# Azure AKS: its API servers are Azure's. No flag and no polic
 az monitor diagnostic-settings create --name audit \
   --resource "$(az aks show -g GROUP -n CLUSTER --query id --output tsv)" \
   --storage-account ACCOUNT_ID \
-  --logs '[{"category":"kube-audit","enabled":true},{"category":"guard","enabled":true}]'
+  --logs '[{"category":"kube-audit","enabled":true}]'
 #
 # Its limits:
 # - The policy is Azure's, and fixed; what it leaves out cannot be had.
@@ -114,8 +114,8 @@ az monitor diagnostic-settings create --name audit \
 # - Log Analytics bills every GB taken in: kube-audit is often most of the bill.
 # - How long they are kept is the workspace's or the storage account's setting.
 #
-# Into ktrail: properties.log of each record is an event as the API server writes
-# it. ktrail does not read Azure's envelope, so take it off first, for each file
-# of the container insights-logs-kube-audit:
+# Into ktrail: properties.log of each record is an event as the API server
+# writes it. ktrail does not read Azure's envelope, so take it off first, for
+# each file of the container insights-logs-kube-audit:
 jq -r '.properties.log' PT1H.json | ktrail import -
 `

@@ -141,7 +141,7 @@ func (w *printer) patched(kind Kind, base string, mounts []Mount) (string, error
 // document writes the policy as a document of its own.
 func (w *printer) document(where string) {
 	w.line("---")
-	w.note("The audit policy (%s): %s", w.PolicyName, where)
+	w.note("The audit policy (%s):\n%s", w.PolicyName, where)
 	text := strings.TrimPrefix(string(w.Policy), "---\n")
 	w.out.WriteString(text)
 }
@@ -257,7 +257,7 @@ func (w *printer) apiServer(version string, margin int) (string, error) {
 }
 
 func (w *printer) clusterAPI() error {
-	w.note(`Audit logging for Cluster API (v1beta2), with kubeadm's control plane provider.
+	w.note(`Audit logging for Cluster API (v1beta2), with the kubeadm control plane.
 
 Merge it into your KubeadmControlPlane (in a ClusterClass: under
 spec.template.spec of its KubeadmControlPlaneTemplate), where your cluster is
@@ -280,8 +280,8 @@ func (w *printer) palette() error {
 	w.note(`Audit logging for Palette (Spectro Cloud): values of the Kubernetes pack.
 
 Merge it into the values of the cluster profile's Kubernetes layer. The pack
-has audit settings of its own under kubeadmconfig: replace its audit-* lines and
-its volumes audit-log and audit-policy with these, so that no name stands twice.
+has audit settings of its own under kubeadmconfig: replace its audit-* lines,
+and its volumes audit-log and audit-policy, with these.
 Clusters take the new version of the profile when they are updated to it, and
 their control-plane nodes are then replaced, one after the other.`)
 	api, err := w.apiServer("v1beta3", 2)
