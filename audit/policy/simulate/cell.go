@@ -81,8 +81,7 @@ func (s *shard) cell(e *audit.Event, a *policy.Attributes, level policy.Level, r
 	if own := s.cells.rows[key]; own != nil {
 		return own
 	}
-	s.cells.room()
-	s.cells.rows[key] = c
+	s.cells.put(key, c)
 	return c
 }
 
@@ -200,9 +199,8 @@ func (s *shard) client(e *audit.Event, bytes int64) {
 	}
 	c := s.clients.rows[user]
 	if c == nil {
-		s.clients.room()
 		c = &client{user: strings.Clone(user)}
-		s.clients.rows[c.user] = c
+		s.clients.put(c.user, c)
 	}
 	n := int64(len(e.Raw)) + 1
 	c.seen += n
@@ -275,9 +273,8 @@ func (s *shard) kind(e *audit.Event, failed int) *kind {
 			return k
 		}
 	}
-	s.kinds.room()
 	k := &kind{verb: strings.Clone(e.Verb), failed: failed}
-	s.kinds.rows[string(s.key)] = k
+	s.kinds.put(string(s.key), k)
 	return k
 }
 

@@ -133,6 +133,30 @@ func TestFloodOfNames(t *testing.T) {
 	}
 }
 
+// Neither do the keys of the tables grow with the groups that clients are in.
+func TestFloodOfGroups(t *testing.T) {
+	s := New(Options{Policy: load(t, oneRule)})
+	groups := make([]string, 32)
+	for i := range groups {
+		groups[i] = strings.Repeat("g", maxName)
+	}
+	for i := range 15000 {
+		groups[0] = fmt.Sprint(i)
+		s.Add(&audit.Event{User: "u", Groups: groups, Verb: "get", Resource: "pods", APIVersion: "v1", Level: "Metadata", Stage: "ResponseComplete", Final: true, Raw: "{}"})
+	}
+	cells := &s.one.cells
+	sum := 0
+	for key := range cells.rows {
+		sum += len(key)
+	}
+	if sum != cells.keys || sum > maxKeys+10*maxName {
+		t.Errorf("%d bytes of keys, counted as %d", sum, cells.keys)
+	}
+	if r := s.Report(); r.Policy.Events != 15000 {
+		t.Errorf("%d events", r.Policy.Events)
+	}
+}
+
 // A suggestion's saving is what the changed policy, loaded from the text as a person
 // pastes it, does to the log; and it records no request at a higher level than before.
 func TestSuggestionsDoAsTheySay(t *testing.T) {

@@ -2,12 +2,14 @@ package simulate
 
 import "slices"
 
-// table is rows by key, of which there are never more than a limit: when it is
-// reached the lighter half of them is folded into fewer. What is heavy stays, what
-// is sums over all rows stays exact.
+// table is rows by key, of which there are never more than a limit, nor keys of more
+// than maxKeys bytes: when it is reached the lighter half of them is folded into fewer.
+// What is heavy stays, what is sums over all rows stays exact.
 type table[R any] struct {
 	rows  map[string]*R
 	limit int
+	keys  int // bytes
+	spare int // bytes of keys above maxKeys, of rows that cannot be folded
 	// weight orders rows; fold gives the key of the row that takes one in, or the
 	// same key if it can go nowhere.
 	weight func(*R) int64
@@ -17,9 +19,20 @@ type table[R any] struct {
 	folded int64
 }
 
+// maxKeys bounds the bytes of a table's keys: a client may be in many groups with long
+// names. All keys of the longest table stay below it if they are short.
+const maxKeys = 32 << 20
+
+// put adds a row under a key that the table does not have.
+func (t *table[R]) put(key string, r *R) {
+	t.room()
+	t.rows[key] = r
+	t.keys += len(key)
+}
+
 // room makes room for one more row.
 func (t *table[R]) room() {
-	for len(t.rows) >= t.limit {
+	for len(t.rows) >= t.limit || t.keys >= maxKeys+t.spare {
 		t.halve()
 	}
 }
@@ -47,14 +60,17 @@ func (t *table[R]) halve() {
 		}
 		stuck = false
 		delete(t.rows, key)
+		t.keys -= len(key)
 		t.folded++
 		if t.rows[into] == nil {
 			t.rows[into] = empty
+			t.keys += len(into)
 		}
 		t.merge(t.rows[into], r)
 	}
 	if stuck { // only what cannot be folded any more is left
-		t.limit = len(t.rows) + t.limit
+		t.limit += len(t.rows)
+		t.spare += t.keys
 	}
 }
 
@@ -66,6 +82,7 @@ func (t *table[R]) take(o *table[R]) {
 			t.merge(own, r)
 		} else {
 			t.rows[key] = r
+			t.keys += len(key)
 		}
 	}
 	t.room()
