@@ -40,6 +40,7 @@ func (a *advisor) retention() {
 
 func (a *advisor) benchmark() {
 	values := map[string]int{LogMaxAge: a.s.Log.MaxAge, LogMaxBackup: a.s.Log.MaxFiles, LogMaxSize: a.s.Log.MaxSize}
+	const scanned = "kube-bench and the STIG look for the flag, not for what the API server does."
 	for _, w := range wants {
 		n := values[w.flag]
 		switch {
@@ -54,9 +55,22 @@ func (a *advisor) benchmark() {
 			a.add(advice{
 				name: "retention-cis", severity: finding.Note, at: LogPath,
 				message: fmt.Sprintf("--%s is not given: CIS and STIG scanners count it as missing, though the default is %d %s", w.flag, n, w.unit),
-				reason:  "kube-bench and the STIG look for the flag, not for what the API server does. The default came with Kubernetes 1.36.",
+				reason:  scanned + " The default came with Kubernetes 1.36.",
 				fix:     fmt.Sprintf("--%s=%d", w.flag, n),
 			})
+		case n == 0 && (w.flag == LogMaxAge || w.flag == LogMaxSize && !a.given(w.flag)): // the others are no-rotation and unbounded-disk
+			f := advice{
+				name: "retention-cis", severity: finding.Note, at: w.flag,
+				message: fmt.Sprintf("--%s is 0: CIS and STIG scanners ask for %d, though 0 keeps files for ever", w.flag, w.least),
+				reason:  scanned,
+				fix:     fmt.Sprintf("--%s=%d", w.flag, w.least),
+			}
+			if w.flag == LogMaxSize {
+				f.message = fmt.Sprintf("--%s is not given: CIS and STIG scanners count it as missing, though the log is rotated at 100 MB", w.flag)
+			} else if !a.given(w.flag) {
+				f.message = fmt.Sprintf("--%s is not given: CIS and STIG scanners count it as missing, though files are kept for ever without it", w.flag)
+			}
+			a.add(f)
 		}
 	}
 }

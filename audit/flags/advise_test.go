@@ -197,7 +197,7 @@ func TestDocumented(t *testing.T) {
 			have = append(have, name)
 		}
 	}
-	want := []string{"policy-refused", "misplaced"} // of internal/advise
+	want := []string{"policy-refused", "webhook-refused", "misplaced"} // of internal/advise
 	for _, r := range flags.Rules() {
 		want = append(want, r.Name)
 	}

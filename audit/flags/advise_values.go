@@ -55,11 +55,12 @@ func (a *advisor) values() {
 		was, ok := seen[arg.Name]
 		// What a platform sets by itself stands nowhere, and is there to be overridden.
 		if implied := was.Line == 0 && arg.Line > 0; ok && !implied && !a.bad[arg.Name] {
+			last, _ := Last(a.args, arg.Name)
 			a.add(advice{
 				name: "repeated-flag", severity: finding.Warning, at: arg.Name,
-				message: fmt.Sprintf("--%s stands twice: %q counts, not %q", arg.Name, arg.Value, was.Value),
+				message: fmt.Sprintf("--%s stands twice: %q counts, not %q", arg.Name, last.Value, was.Value),
 				reason:  "The API server takes the last of several and does not say so.",
-				set:     []Arg{{Name: arg.Name, Value: lastValue(a.args, arg.Name)}},
+				set:     []Arg{{Name: arg.Name, Value: last.Value}},
 			})
 		}
 		seen[arg.Name] = arg
@@ -72,11 +73,6 @@ func (a *advisor) values() {
 			set:     []Arg{{Name: Backoff, Value: arg.Value}}, unset: []string{oldBackoff},
 		})
 	}
-}
-
-func lastValue(args []Arg, name string) string {
-	arg, _ := Last(args, name)
-	return arg.Value
 }
 
 func (a *advisor) unknown(arg Arg) {

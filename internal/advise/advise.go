@@ -65,6 +65,10 @@ func Rules() []finding.Rule {
 			Help: "Mend the policy: ktrail policy lint says more.", Doc: flags.Doc + "#policy-refused",
 		},
 		finding.Rule{
+			Name: "webhook-refused", Severity: finding.Error, Short: "A kubeconfig of the webhook that the API server does not load.",
+			Help: "Name the receiver's cluster, and a context for it.", Doc: flags.Doc + "#webhook-refused",
+		},
+		finding.Rule{
 			Name: "misplaced", Severity: finding.Error, Short: "A part of the configuration that is not where it is read.",
 			Help: "Put it where the message says.", Doc: flags.Doc + "#misplaced",
 		},
@@ -109,7 +113,16 @@ func Check(in Input) (*Report, error) {
 		r.Findings = append(r.Findings, refused...)
 	}
 	if in.Webhook != nil {
-		o.WebhookServer, o.WebhookInsecure = webhook(in.Webhook.Data)
+		o.WebhookServer, o.WebhookInsecure, err = webhook(in.Webhook.Data)
+		if arg, on := flags.Last(s.Args, flags.WebhookConfig); err != nil && on && arg.Value != "" && !silent["webhook-refused"] {
+			r.Findings = append(r.Findings, finding.Finding{
+				Name: "webhook-refused", Severity: finding.Error, File: in.Webhook.Name,
+				Message: "the webhook's kubeconfig cannot be loaded: " + err.Error(),
+				Reason:  "The API server does not start with a kubeconfig that names no server (k8s.io/apiserver pkg/util/webhook).",
+				Fix:     "clusters:\n- name: audit\n  cluster:\n    server: https://receiver.example/audit\ncontexts:\n- name: audit\n  context:\n    cluster: audit\ncurrent-context: audit",
+				Doc:     flags.Doc + "#webhook-refused",
+			})
+		}
 	}
 	r.Findings = append(r.Findings, flags.Advise(s.Args, o)...)
 	finding.Sort(r.Findings)

@@ -91,6 +91,14 @@ func TestCheck(t *testing.T) {
 				Webhook: &advise.File{Name: "w", Data: []byte("clusters:\n- name: a\n  cluster: {server: 'http://siem'}\n- name: b\n  cluster: {server: 'https://siem'}\ncontexts:\n- name: c\n  context: {cluster: a}\ncurrent-context: c\n")},
 			}, config.CommandLine, "0.0", "webhook-plaintext",
 		},
+		"empty kubeconfig": {
+			advise.Input{Data: []byte(good + " --audit-webhook-config-file=/w --audit-webhook-truncate-enabled"), Webhook: &advise.File{Name: "w"}},
+			config.CommandLine, "0.0", "webhook-refused",
+		},
+		"no YAML for a kubeconfig": {
+			advise.Input{Data: []byte(good + " --audit-webhook-config-file=/w --audit-webhook-truncate-enabled"), Webhook: &advise.File{Name: "w", Data: []byte("\xff\x00")}},
+			config.CommandLine, "0.0", "webhook-refused",
+		},
 		"insecure": {
 			advise.Input{
 				Data:    []byte(good + " --audit-webhook-config-file=/w --audit-webhook-truncate-enabled"),

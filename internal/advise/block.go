@@ -40,7 +40,7 @@ func block(kind config.Kind, data []byte, args []flags.Arg) string {
 	case config.Minikube:
 		each("", "--extra-config=apiserver.%s\n", func(a flags.Arg) []any { return []any{shell(a.Name + "=" + a.Value)} })
 	case config.KOps:
-		each("# under spec.kubeAPIServer, as auditPolicyFile, auditLogPath, ...\n", "# %s\n", func(a flags.Arg) []any { return []any{oneLine(a.String())} })
+		each("spec:\n  kubeAPIServer:\n", "    %s\n", func(a flags.Arg) []any { return []any{kopsLine(a)} })
 	default:
 		each("", "  %s \\\n", func(a flags.Arg) []any { return []any{shell(a.String())} })
 		return strings.TrimSuffix(b.String(), " \\\n") + "\n"
@@ -85,7 +85,17 @@ func yamlString(s string) string {
 	return string(b)
 }
 
-func oneLine(s string) string { return strings.NewReplacer("\n", " ", "\r", " ").Replace(s) }
+// kopsLine is a flag as a field of kOps, or a comment where it has none.
+func kopsLine(a flags.Arg) string {
+	field := config.KOpsField(a.Name)
+	if field == "" {
+		return "# kOps has no field for " + strings.NewReplacer("\n", " ", "\r", " ").Replace(a.String())
+	}
+	if f, _ := flags.Lookup(a.Name); f.Type == flags.String || f.Type == flags.Duration || f.Type == flags.Float32 {
+		return field + ": " + yamlString(a.Value)
+	}
+	return field + ": " + yamlText(a.Value)
+}
 
 // shell quotes a word for a shell.
 func shell(s string) string {

@@ -1,10 +1,16 @@
 package advise
 
-import "sigs.k8s.io/yaml"
+import (
+	"errors"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
 
 // webhook takes the server out of a kubeconfig: that of the current context, as
-// the API server does, or of the only cluster.
-func webhook(data []byte) (server string, insecure bool) {
+// the API server does, or of the only cluster. The error is why nothing can be
+// loaded from it.
+func webhook(data []byte) (server string, insecure bool, err error) {
 	var k struct {
 		Clusters []struct {
 			Name    string
@@ -19,8 +25,11 @@ func webhook(data []byte) (server string, insecure bool) {
 		}
 		Current string `json:"current-context"`
 	}
-	if yaml.Unmarshal(data, &k) != nil {
-		return "", false
+	if err := yaml.Unmarshal(data, &k); err != nil {
+		return "", false, errors.New(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: yaml: "))
+	}
+	if len(k.Clusters) == 0 {
+		return "", false, errors.New("it lists no clusters")
 	}
 	name := ""
 	for _, c := range k.Contexts {
@@ -30,8 +39,8 @@ func webhook(data []byte) (server string, insecure bool) {
 	}
 	for _, c := range k.Clusters {
 		if c.Name == name || len(k.Clusters) == 1 {
-			return c.Cluster.Server, c.Cluster.Insecure
+			return c.Cluster.Server, c.Cluster.Insecure, nil
 		}
 	}
-	return "", false
+	return "", false, nil
 }

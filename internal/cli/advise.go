@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -384,6 +386,9 @@ func (o *adviseOptions) judge(c *cmdline, all []advise.Input) error {
 			break
 		}
 	}
+	if o.format == formatJSON {
+		return c.adviseJSON(o, all, reports, found)
+	}
 	err := c.findings(&o.findingOutput, found, "ktrail advise", advise.Rules())
 	if err != nil && !is[*findingsError](err) || o.format != formatText {
 		return err
@@ -409,4 +414,39 @@ func (o *adviseOptions) judge(c *cmdline, all []advise.Input) error {
 		}
 	}
 	return err
+}
+
+// adviseJSON prints, for each input, the findings and the flags as they should be.
+func (c *cmdline) adviseJSON(o *adviseOptions, all []advise.Input, reports []*advise.Report, found []finding.Finding) error {
+	type report struct {
+		File       string            `json:"file,omitempty"`
+		Kind       config.Kind       `json:"kind"`
+		Kubernetes string            `json:"kubernetes,omitempty"`
+		Findings   []finding.Finding `json:"findings"`
+		Flags      []string          `json:"flags"`
+		Remove     []string          `json:"remove"`
+		Block      string            `json:"block,omitempty"`
+	}
+	out := []report{}
+	for i, r := range reports {
+		one := report{File: all[i].Name, Kind: r.Kind, Findings: append([]finding.Finding{}, r.Findings...), Flags: []string{}, Remove: append([]string{}, r.Unset...), Block: r.Block}
+		if !r.Version.IsZero() {
+			one.Kubernetes = r.Version.String()
+		}
+		for _, a := range r.Flags {
+			one.Flags = append(one.Flags, a.String())
+		}
+		out = append(out, one)
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(out); err != nil {
+		return fmt.Errorf("encode advice: %w", err)
+	}
+	if _, err := c.Out.Write(cleanJSON(b.Bytes())); err != nil {
+		return err
+	}
+	return o.verdict(found)
 }

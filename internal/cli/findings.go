@@ -69,6 +69,11 @@ func (c *cmdline) findings(o *findingOutput, fs []finding.Finding, what string, 
 	if _, err := c.Out.Write(b.Bytes()); err != nil {
 		return err
 	}
+	return o.verdict(fs)
+}
+
+// verdict is the exit status that findings make.
+func (o *findingOutput) verdict(fs []finding.Finding) error {
 	if finding.Count(fs, finding.Error) > 0 || o.strict && finding.Count(fs, finding.Warning) > 0 {
 		return &findingsError{}
 	}

@@ -66,7 +66,7 @@ func (c *cmdline) loadNeeds(name string) (*coverage.Needs, error) {
 		var err error
 		if text, err = c.policyText(name); err != nil {
 			var usage *usageError
-			if near := nearest.Name(name, coverage.NeedSets()); near != "" && errors.As(err, &usage) {
+			if near := nearest.Name(name, coverage.NeedSets()); near != "" && errors.As(err, &usage) && !exists(name, true) {
 				usage.next = fmt.Sprintf("did you mean --needs %s?", near)
 			}
 			return nil, err

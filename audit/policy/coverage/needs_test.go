@@ -161,7 +161,7 @@ func rules(ps []coverage.Pattern, level policy.Level) []policy.Rule {
 // TestLoadNeedsRefuses holds what a person who mistyped is told.
 func TestLoadNeedsRefuses(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"", "is no YAML: EOF"},
+		{"", "is empty: it must have apiVersion ktrail/v1 and kind AuditNeeds"},
 		{"a: [", "is no YAML: line 1: did not find expected node content"},
 		{"- a", "line 1: is no file of needs: it must have apiVersion ktrail/v1 and kind AuditNeeds"},
 		{"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: []", "line 1: is no file of needs: it must have apiVersion ktrail/v1 and kind AuditNeeds"},

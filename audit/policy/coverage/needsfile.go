@@ -1,7 +1,9 @@
 package coverage
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -41,7 +43,10 @@ func LoadNeeds(data []byte) (*Needs, error) {
 	}
 	var doc yaml.Node
 	dec := yaml.NewDecoder(strings.NewReader(string(data)))
-	if err := dec.Decode(&doc); err != nil {
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return nil, &NeedsError{Msg: "is empty: it must have apiVersion " + needsVersion + " and kind " + needsKind}
+	case err != nil:
 		return nil, &NeedsError{Msg: "is no YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}
 	}
 	if err := dec.Decode(&yaml.Node{}); err == nil {
