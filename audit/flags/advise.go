@@ -31,6 +31,9 @@ type Options struct {
 	// insecure-skip-tls-verify.
 	WebhookServer   string
 	WebhookInsecure bool
+	// Places are where the platform keeps the policy and the log, as flags, where
+	// that is not where [Recommended] has them.
+	Places []Arg
 	// Allow are the names of findings that are not told and not mended.
 	Allow map[string]bool
 }
@@ -197,6 +200,17 @@ func (a *advisor) place(name string) (Arg, bool) {
 		return arg, true
 	}
 	return Last(a.args, on)
+}
+
+// recommended is Recommended with the platform's places.
+func (a *advisor) recommended() []Choice {
+	choices := Recommended(a.s.Version)
+	for i := range choices {
+		if at, ok := Last(a.o.Places, choices[i].Name); ok {
+			choices[i].Value = at.Value
+		}
+	}
+	return choices
 }
 
 // given is whether a flag stands in the arguments.

@@ -168,7 +168,7 @@ func (a *advisor) webhook() {
 		f.severity = finding.Warning
 		f.message += ", and there is no log beside it"
 		f.reason += " A log on the node costs little and outlives the receiver's restart."
-		for _, c := range Recommended(a.s.Version) {
+		for _, c := range a.recommended() {
 			if c.Name != PolicyFile && !a.given(c.Name) {
 				f.set = append(f.set, c.Arg)
 			}

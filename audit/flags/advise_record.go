@@ -15,7 +15,7 @@ import (
 func (a *advisor) recording() {
 	hasPolicy, hasBackend := a.s.Policy != "", a.s.Log.On() || a.s.Webhook.On()
 	recommended := func(names ...string) (out []Arg) {
-		for _, c := range Recommended(a.s.Version) {
+		for _, c := range a.recommended() {
 			if slices.Contains(names, c.Name) {
 				out = append(out, c.Arg)
 			}
@@ -25,7 +25,7 @@ func (a *advisor) recording() {
 	switch {
 	case !hasPolicy && !hasBackend:
 		var all []Arg
-		for _, c := range Recommended(a.s.Version) {
+		for _, c := range a.recommended() {
 			if !a.given(c.Name) {
 				all = append(all, c.Arg)
 			}
@@ -60,11 +60,15 @@ func (a *advisor) recording() {
 		})
 	}
 	if a.s.Log.Path == "-" {
+		severity, to := finding.Warning, recommended(LogPath)
+		if at, _ := Last(a.o.Places, LogPath); at.Value == "-" {
+			severity, to = finding.Note, nil // the platform has no better place
+		}
 		a.add(advice{
-			name: "stdout-log", severity: finding.Warning, at: LogPath,
+			name: "stdout-log", severity: severity, at: LogPath,
 			message: "the log goes to standard output, among the API server's own messages",
 			reason:  "The kubelet keeps 5 files of 10 MiB of a container's output (containerLogMaxSize, containerLogMaxFiles), and age, count and size flags do not apply. Events are cut into lines of 16 KiB by the runtime.",
-			set:     recommended(LogPath),
+			set:     to,
 		})
 	}
 	for _, arg := range []Arg{{Name: LogPath, Value: a.s.Log.Path}, {Name: PolicyFile, Value: a.s.Policy}, {Name: WebhookConfig, Value: a.s.Webhook.ConfigFile}} {

@@ -132,7 +132,7 @@ func (a *advisor) repair(arg Arg, f Flag) []Arg {
 	case (f.Type == Int || f.Type == Int64) && err == nil && n > 0 && digits != arg.Value:
 		return to(strconv.FormatInt(n*scale(unit, f.Unit), 10)) // 30d, 100MB
 	}
-	for _, c := range Recommended(a.s.Version) {
+	for _, c := range a.recommended() {
 		if c.Name == f.Name {
 			return to(c.Value)
 		}

@@ -114,3 +114,11 @@ func TestWhatCounts(t *testing.T) {
 		}
 	}
 }
+
+func TestNoBetterPlaceThanStandardOutput(t *testing.T) {
+	o := flags.Options{Places: []flags.Arg{{Name: flags.LogPath, Value: "-"}}}
+	found := named(flags.Advise(flags.Parse([]string{"--audit-policy-file=/p", "--audit-log-path=-"}), o), "stdout-log")
+	if len(found) != 1 || found[0].Severity != finding.Note || found[0].Fix != "" {
+		t.Errorf("%+v", found)
+	}
+}

@@ -169,7 +169,7 @@ func named(name string, err error) error {
 }
 
 func options(in Input, kind config.Kind, s *config.Settings, v flags.Version) flags.Options {
-	o := flags.Options{Version: v, File: in.Name, Rate: in.Rate, FreeBytes: in.Free}
+	o := flags.Options{Version: v, File: in.Name, Rate: in.Rate, FreeBytes: in.Free, Places: config.Defaults(kind)}
 	switch kind {
 	case config.StaticPod, config.KubeadmConfig, config.ClusterAPI, config.Palette:
 		o.Pod = true

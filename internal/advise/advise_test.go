@@ -324,3 +324,21 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// A platform's own places are advised, those that its API server sees; and kOps
+// gets its fields.
+func TestPlaces(t *testing.T) {
+	for name, tt := range map[string]struct{ in, want string }{
+		"kops": {"apiVersion: kops.k8s.io/v1alpha2\nkind: Cluster\nspec:\n  kubernetesVersion: 1.31.2\n  kubeAPIServer:\n    auditWebhookMode: blocking\n",
+			"spec:\n  kubeAPIServer:\n    auditWebhookMode: \"blocking\"\n    auditPolicyFile: \"/srv/kubernetes/kube-apiserver/audit-policy.yaml\"\n    auditLogPath: \"/var/log/kube-apiserver-audit.log\"\n    auditLogMaxAge: 30\n    auditLogMaxBackups: 10\n    auditLogMaxSize: 100\n    # kOps has no field for --audit-log-compress=true\n"},
+		"k3s": {"kube-apiserver-arg:\n- feature-gates=A=true\n", "kube-apiserver-arg:\n- audit-policy-file=/var/lib/rancher/k3s/server/audit.yaml\n- audit-log-path=/var/lib/rancher/k3s/server/logs/audit.log\n"},
+	} {
+		r, err := advise.Check(advise.Input{Name: name, Data: []byte(tt.in)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(r.Block, tt.want) {
+			t.Errorf("%s:\n%s\nwant\n%s", name, r.Block, tt.want)
+		}
+	}
+}
