@@ -58,6 +58,8 @@ type kubeconfig struct {
 			Key      string `json:"client-key"`
 			KeyData  []byte `json:"client-key-data"`
 			Token    string `json:"token"`
+			// TokenFile is preferred to Token, as kubectl does.
+			TokenFile string `json:"tokenFile"`
 		} `json:"user"`
 	} `json:"users"`
 }
@@ -157,6 +159,16 @@ func (n *Node) parseKubeconfig(ctx context.Context, name string, data []byte, ad
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, err
 		}
+		if file := u.User.TokenFile; file != "" {
+			token, err := material(nil, file)
+			if err != nil {
+				return nil, err
+			}
+			out.token = strings.TrimSpace(string(token))
+		}
+		if len(cert) == 0 && out.token == "" {
+			return nil, fmt.Errorf("its user %q has neither a certificate nor a token; a program that makes them (exec) is not run on a control-plane node", u.Name)
+		}
 		if len(cert) == 0 || out.tls == nil {
 			break
 		}
@@ -167,6 +179,9 @@ func (n *Node) parseKubeconfig(ctx context.Context, name string, data []byte, ad
 		leaf, err := x509.ParseCertificate(pair.Certificate[0])
 		if err != nil {
 			return nil, fmt.Errorf("its client certificate: %w", err)
+		}
+		if time.Now().After(leaf.NotAfter) {
+			return nil, fmt.Errorf("its client certificate expired on %s: kubeadm certs renew %s", leaf.NotAfter.Format(time.DateOnly), path.Base(name))
 		}
 		out.tls.Certificates = []tls.Certificate{pair}
 		// As the API server reads a client certificate.

@@ -164,7 +164,17 @@ func (n *Node) apiServerPods(ctx context.Context, dir string) ([]string, error) 
 	}
 	var names []string
 	for _, e := range list {
-		if e.Mode.IsDir() || strings.HasPrefix(e.Name, ".") || e.Size > config.MaxSize {
+		if strings.HasPrefix(e.Name, ".") || e.Size > config.MaxSize {
+			continue
+		}
+		if e.Mode&fs.ModeSymlink != 0 {
+			target, err := n.Host.Stat(ctx, path.Join(dir, e.Name))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("look for static pods: %w", err)
+			}
+			e.Mode = target.Mode
+		}
+		if !e.Mode.IsRegular() {
 			continue
 		}
 		data, ok, err := n.read(ctx, path.Join(dir, e.Name))

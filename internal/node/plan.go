@@ -358,7 +358,14 @@ func (n *Node) planDir(ctx context.Context, p *Plan, dir string) error {
 	if err != nil {
 		return fmt.Errorf("look for %s: %w", dir, err)
 	}
-	if !there {
+	if there || dir == "/" {
+		return nil
+	}
+	// What is above it is made, too, and goes again with it.
+	if err := n.planDir(ctx, p, path.Dir(dir)); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(p.Dirs, func(d DirChange) bool { return d.Path == dir }) {
 		p.Dirs = append(p.Dirs, DirChange{Path: dir, Mode: 0o700, Made: true})
 	}
 	return nil

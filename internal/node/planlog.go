@@ -53,8 +53,9 @@ func (n *Node) planOwner(ctx context.Context, p *Plan, dir string) error {
 		return err
 	}
 	for i := range p.Dirs {
-		p.Dirs[i].UID = uid
-		if p.Dirs[i].Path != dir {
+		if p.Dirs[i].Path == dir {
+			p.Dirs[i].UID = uid
+		} else {
 			p.Dirs[i].Mode = 0o755
 		}
 	}

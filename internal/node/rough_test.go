@@ -1,11 +1,23 @@
 package node
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/internal/node/host"
@@ -105,6 +117,98 @@ func TestWayOut(t *testing.T) {
 				t.Errorf("%q lacks %q", err.Next(), want)
 			}
 		}
+	}
+}
+
+// TestLeavesNoDirectories holds that those above the log's go, too.
+func TestLeavesNoDirectories(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t)
+		s.mute = true
+		var rolled *RolledBackError
+		if _, err := enable(t.Context(), s.Connect("cp1"), recommended()); !errors.As(err, &rolled) {
+			t.Fatal(err)
+		}
+		if left := s.Tree("/var/log/kubernetes"); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	})
+}
+
+// TestStaticPods holds that kubelet's own rules decide what is a static pod: it
+// follows links, and takes neither directories nor pipes, one of which would
+// keep a reader waiting for ever.
+func TestStaticPods(t *testing.T) {
+	root := t.TempDir()
+	at := func(name string) string { return filepath.Join(root, manifestsDir, name) }
+	pod := []byte(manifestOff)
+	for _, err := range []error{
+		os.MkdirAll(at("dir"), 0o700), os.Symlink("dir", at("link-to-dir")), syscall.Mkfifo(at("pipe"), 0o600),
+		os.Symlink("nowhere", at("broken")), os.WriteFile(at(".hidden"), pod, 0o600),
+		os.WriteFile(at("b.yaml.bak"), pod, 0o600), os.WriteFile(filepath.Join(root, "elsewhere"), pod, 0o600), os.Symlink(filepath.Join(root, "elsewhere"), at("a.yaml")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := value(New(Options{Host: host.Local{Root: root}}).apiServerPods(t.Context(), manifestsDir))
+	if want := []string{"a.yaml", "b.yaml.bak"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestKubeconfigUsers holds that a kubeconfig that cannot work is told from an
+// API server that does not, and that the next one is tried.
+func TestKubeconfigUsers(t *testing.T) {
+	cert := func(ends time.Time) (certificate, key []byte) {
+		k := value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+		c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "admin"}, NotAfter: ends}
+		der := value(x509.CreateCertificate(rand.Reader, c, c, &k.PublicKey, k))
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+			pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: value(x509.MarshalECPrivateKey(k))})
+	}
+	user := func(c, k []byte) map[string]any {
+		return map[string]any{"client-certificate-data": c, "client-key-data": k}
+	}
+	m := hosttest.NewMachine()
+	put := func(name string, user map[string]any) {
+		m.Put(name, value(json.Marshal(map[string]any{
+			"current-context": "c", "contexts": []any{map[string]any{"name": "c", "context": map[string]any{"cluster": "k", "user": "u"}}},
+			"clusters": []any{map[string]any{"name": "k", "cluster": map[string]any{"server": "https://lb:6443"}}},
+			"users":    []any{map[string]any{"name": "u", "user": user}},
+		})), 0o600)
+	}
+	const super, admin = "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"
+	m.Put("/etc/kubernetes/t", []byte("secret\n"), 0o600)
+	d := &Distribution{Kubeconfigs: []string{super, admin}}
+	for name, c := range map[string]struct {
+		user map[string]any
+		want string
+	}{
+		"expired":    {user(cert(time.Now().Add(-time.Hour))), "expired on " + time.Now().UTC().Add(-time.Hour).Format(time.DateOnly) + ": kubeadm certs renew super-admin.conf"},
+		"a program":  {map[string]any{"exec": map[string]any{"command": "aws"}}, "(exec)"},
+		"no token":   {map[string]any{"tokenFile": "none"}, "/etc/kubernetes/none"},
+		"token file": {map[string]any{"tokenFile": "t"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			put(super, c.user)
+			m.Delete(admin)
+			n := New(Options{Host: m.Connect("cp1")})
+			got, err := n.connect(t.Context(), d, nil)
+			if c.want == "" {
+				if err != nil || got.token != "secret" {
+					t.Errorf("%+v, %v", got, err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			put(admin, user(cert(time.Now().Add(time.Hour))))
+			if got, err := n.connect(t.Context(), d, nil); err != nil || got.user != "admin" {
+				t.Errorf("the next one: %+v, %v", got, err)
+			}
+		})
 	}
 }
 
