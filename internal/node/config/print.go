@@ -37,14 +37,14 @@ func Print(kind Kind, p Piece) ([]byte, error) {
 	if err := w.fit(); err != nil {
 		return nil, err
 	}
-	print := map[Kind]func(*printer) error{
+	render := map[Kind]func(*printer) error{
 		KubeadmConfig: (*printer).kubeadm, KindCluster: (*printer).kindCluster, ClusterAPI: (*printer).clusterAPI, Palette: (*printer).palette,
 		Talos: (*printer).talos, KOps: (*printer).kops, Minikube: (*printer).minikube, K3s: (*printer).rancher, RKE2: (*printer).rancher,
 	}[kind]
-	if print == nil {
+	if render == nil {
 		return nil, fmt.Errorf("print configuration: kind %q cannot be printed", kind)
 	}
-	if err := print(w); err != nil {
+	if err := render(w); err != nil {
 		return nil, err
 	}
 	return []byte(w.out.String()), nil
