@@ -4,6 +4,7 @@
 package saved
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ const (
 	MaxViews = 200
 	MaxName  = 80      // code points
 	MaxState = 8 << 10 // bytes
-	maxFile  = 4 << 20 // bytes: MaxViews of MaxState each, as JSON
+	maxFile  = 4 << 20 // bytes: MaxViews of MaxState each, twice as long as JSON
 )
 
 // fileName is the file in the data directory.
@@ -229,9 +230,13 @@ func (s *Store) Delete(name string) error {
 
 // replace makes views durable, then known. s.mu is held: changes come one at a time.
 func (s *Store) replace(views []View) error {
-	text, err := json.MarshalIndent(file{1, views}, "", " ")
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // states are full of &, and the file's size is bounded
+	e.SetIndent("", " ")
+	err := e.Encode(file{1, views})
 	if err == nil {
-		err = durable.WriteFile(s.fs, s.name, append(text, '\n'))
+		err = durable.WriteFile(s.fs, s.name, text.Bytes())
 	}
 	if err != nil {
 		return fmt.Errorf("save views: %w", err)
