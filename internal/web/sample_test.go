@@ -175,10 +175,10 @@ func sampleStatus(events int64) Status {
 		Version: "v0.1.0", Ready: true,
 		Sources: []SourceState{{
 			Name: "/var/log/kubernetes/audit/audit.log", Cluster: "demo", File: "/var/log/kubernetes/audit/audit.log",
-			Offset: 7701187, LastEvent: sampleTime("2026-11-22T19:50:03.120000Z"), Events: events, State: "following",
+			Offset: 7701187, LastEvent: sampleTime("2026-11-22T19:50:03.120000Z"), Events: events, State: "following", EventsPerSecond: 6.4,
 		}},
 		Store: StoreState{
-			State: "ok", Events: events, LastID: events, Segments: 3, Bytes: 612_000, FreeBytes: 210 << 30,
+			State: "ok", Events: events, LastID: events, Segments: 3, Bytes: 612_000, FreeBytes: 210 << 30, DiskBytes: 460 << 30, MinFreeBytes: 1 << 30, RetainSeconds: 30 * 86400,
 			First: sampleTime("2026-11-22T19:44:31.014243Z"), Last: sampleTime("2026-11-22T19:50:03.120000Z"),
 		},
 	}
@@ -191,9 +191,10 @@ func troubledStatus() Status {
 	st.Ready = false
 	st.Store.State = "low disk"
 	st.Store.Quarantined = 3
+	st.Store.FreeBytes, st.Store.RetainBytes = 512<<20, 50<<30
 	st.Store.Damage = []string{"segments/2026/11/22/000017.parquet is damaged at offset 4096: the checksum differs"}
 	st.Sources = append(st.Sources, SourceState{
-		Name: "/var/log/<b>/audit.log", State: "catching up", LagBytes: 48 << 20, Quarantined: 3, Error: "read audit.log: permission denied",
+		Name: "/var/log/<b>/audit.log", State: "catching up", LagBytes: 48 << 20, LagSeconds: 754, EventsPerSecond: 1890, Quarantined: 3, Error: "read audit.log: permission denied",
 		Gaps: []Gap{{From: sampleTime("2026-11-22T03:00:00.000000Z"), To: sampleTime("2026-11-22T04:10:00.000000Z"), Reason: "audit-2026-11-22T03-40-00.000.log was deleted before it was read", At: sampleTime("2026-11-22T05:00:00.000000Z")}},
 	})
 	return st

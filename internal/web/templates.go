@@ -22,6 +22,8 @@ func parseTemplates(a *assets) (*template.Template, error) {
 		"number":  numberText,
 		"second":  secondText,
 		"lines":   visibleLines,
+		"rate":    rateText,
+		"lag":     lagText,
 		"kb":      func(n int) string { return bytesText(int64(n)) },
 	}).ParseFS(files, "templates/*.html")
 }

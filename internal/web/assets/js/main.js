@@ -5,6 +5,7 @@
 import { byId, load } from "./dom.js";
 import { listenKeys } from "./keys.js";
 import * as live from "./live.js";
+import { listenMenus, toggleMenu } from "./menus.js";
 import { address, and, condition, current, fromForm, sameQuestion, shared, toForm } from "./state.js";
 import { failure } from "./states.js";
 import { watchStatus } from "./status.js";
@@ -198,8 +199,9 @@ addEventListener("popstate", () => show(false));
 listenKeys({
   key: (e) => view.key?.(e) ?? false,
   close: () => view.close?.() ?? false,
-  shared: { l: toggleLive, z: toggleZone, "?": () => byId("help").togglePopover() },
+  shared: { l: toggleLive, z: toggleZone, v: () => toggleMenu("views"), x: () => toggleMenu("export"), "?": () => byId("help").togglePopover() },
 });
+listenMenus(app.state, () => view.exported?.() ?? {});
 offerValues();
 watchStatus();
 

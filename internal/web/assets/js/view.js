@@ -54,6 +54,14 @@
  */
 
 /**
+ * @typedef {object} Exported what the export menu offers; what is left out is the state's
+ * @property {number[] | string[]} [ids] of events that were chosen one by one
+ * @property {string} [filter] CEL, where the view shows less than the state's filter
+ * @property {string[]} [columns] of a CSV
+ * @property {string} [words] says what it is, a sentence
+ */
+
+/**
  * @typedef {object} View
  * @property {string[]} own the URL's parameters that no other view knows; the same as Own in its page_NAME.go
  * @property {(root: HTMLElement, app: App) => void} mount
@@ -62,6 +70,7 @@
  * @property {(e: KeyboardEvent) => boolean} [key] a key outside of fields that the shell has no use for; true if it was taken
  * @property {() => boolean} [close] Esc: closes what is open; true if something was
  * @property {Live} [live]
+ * @property {() => Exported} [exported]
  */
 
 export {};
