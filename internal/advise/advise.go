@@ -210,21 +210,30 @@ func written(kind config.Kind, args []flags.Arg, r *Report) []flags.Arg {
 // missing are the mounts that the mended flags need: those that findings tell of,
 // and those of files that a flag names only now.
 func missing(args []flags.Arg, r *Report, o flags.Options) string {
-	var b strings.Builder
+	const volumes = "\nvolumes: # under spec\n"
+	var b, inPod strings.Builder // inPod are the volumes of a static pod
 	for _, f := range flags.Advise(flags.Apply(args, r.Set, r.Unset), o) {
 		if !strings.HasSuffix(f.Name, "-not-mounted") && f.Name != "log-file-mounted" {
 			continue
 		}
+		// One list of each: a second one would replace the first.
+		head, mount, _ := strings.Cut(f.Fix, "\n")
 		if !o.ExtraVolumes {
-			b.WriteString("\n" + f.Fix + "\n")
+			mount, volume, _ := strings.Cut(mount, volumes)
+			if b.Len() == 0 {
+				b.WriteString("\n" + head + "\n")
+			}
+			b.WriteString(mount + "\n")
+			inPod.WriteString(volume + "\n")
 			continue
 		}
-		// One list, beside extraArgs.
-		_, mount, _ := strings.Cut(f.Fix, "\n")
 		if b.Len() == 0 {
 			b.WriteString("  extraVolumes:\n")
 		}
 		b.WriteString("  " + strings.ReplaceAll(mount, "\n", "\n  ") + "\n")
+	}
+	if inPod.Len() > 0 {
+		b.WriteString(volumes[1:] + inPod.String())
 	}
 	return b.String()
 }

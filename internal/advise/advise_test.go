@@ -342,3 +342,20 @@ func TestPlaces(t *testing.T) {
 		}
 	}
 }
+
+// The mounts that are missing stand in one list each: of two lists under one key
+// YAML refuses the second.
+func TestMountsInOneList(t *testing.T) {
+	r, err := advise.Check(advise.Input{Name: "m", Data: []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: kube-apiserver}\nspec:\n  containers:\n  - name: kube-apiserver\n    command: [kube-apiserver, --audit-log-path=/a/b]\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"volumeMounts: #", "volumes: #"} {
+		if n := strings.Count(r.Block, want); n != 1 {
+			t.Errorf("%q stands %d times:\n%s", want, n, r.Block)
+		}
+	}
+	if n := strings.Count(r.Block, "- name: audit-"); n != 4 {
+		t.Errorf("%d mounts and volumes:\n%s", n, r.Block)
+	}
+}

@@ -346,26 +346,13 @@ func subjectName(name string) string {
 	return clean(name)
 }
 
-// configText reads a configuration, of one that is too long as much as shows it;
-// "-" is standard input.
+// configText reads a configuration; "-" is standard input.
 func (c *cmdline) configText(name string) ([]byte, error) {
-	in := c.In
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, readError(name, err)
-		}
-		defer f.Close()
-		in = f
-	}
-	data, err := io.ReadAll(io.LimitReader(in, config.MaxSize+1))
-	if err != nil {
-		return nil, readError(name, err)
-	}
-	if len(data) > config.MaxSize {
+	data, err := c.textUpTo(name, config.MaxSize)
+	if err == nil && len(data) > config.MaxSize {
 		return nil, usagef("%s is larger than %d KiB: that is no configuration of an API server", quote(name), config.MaxSize>>10)
 	}
-	return data, nil
+	return data, err
 }
 
 // judge prints what is found in all, and behind it the flags as they should be.

@@ -39,6 +39,16 @@ func (c *cmdline) policyText(name string) ([]byte, error) {
 		p, err := c.preset(preset)
 		return p.YAML, err
 	}
+	text, err := c.textUpTo(name, policy.MaxSize)
+	if err == nil && len(text) > policy.MaxSize {
+		return nil, usagef("%s is larger than %d MiB: that is no policy", quote(name), policy.MaxSize>>20)
+	}
+	return text, err
+}
+
+// textUpTo reads a file, of one that is longer than size a byte more; "-" is
+// standard input.
+func (c *cmdline) textUpTo(name string, size int64) ([]byte, error) {
 	in := c.In
 	if name != "-" {
 		f, err := os.Open(name)
@@ -48,12 +58,9 @@ func (c *cmdline) policyText(name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, policy.MaxSize+1))
+	text, err := io.ReadAll(io.LimitReader(in, size+1))
 	if err != nil {
 		return nil, readError(name, err)
-	}
-	if len(text) > policy.MaxSize {
-		return nil, usagef("%s is larger than %d MiB: that is no policy", quote(name), policy.MaxSize>>20)
 	}
 	return text, nil
 }
