@@ -62,8 +62,14 @@ func (c *cmdline) each(ctx context.Context, o *nodes, quiet bool, do func(*node.
 	}
 	for i, machine := range machines {
 		if err := c.remote(ctx, o, machine, quiet, do); err != nil {
+			if done := machines[:i]; len(done) > 0 {
+				c.hint("done: %s", clean(strings.Join(done, ", ")))
+			}
 			if left := machines[i+1:]; len(left) > 0 {
 				c.hint("not done: %s", clean(strings.Join(left, ", ")))
+			}
+			if len(machines) > 1 && !strings.Contains(err.Error(), machine) {
+				err = fmt.Errorf("%s: %w", machine, err)
 			}
 			return err
 		}
@@ -84,7 +90,8 @@ func (c *cmdline) node(h host.Host, pid int, quiet bool) *node.Node {
 	o := node.Options{Host: h, PID: pid, Program: version, By: whoami()}
 	if !quiet {
 		o.Progress = func(p node.Progress) {
-			c.hint("%6.1fs  %-9s %s", p.Since.Seconds(), p.Step, clean(p.Detail))
+			head := fmt.Sprintf("%6.1fs  %-9s ", p.Since.Seconds(), p.Step)
+			c.hint("%s%s", head, wrap(clean(p.Detail), c.width(), len(head), strings.Repeat(" ", len(head))))
 		}
 	}
 	return node.New(o)

@@ -65,7 +65,7 @@ func (c *cmdline) verify(cmd *cobra.Command, o *verifyOptions) error {
 		}
 		if o.people() {
 			for _, w := range v.Warnings {
-				c.hint("%s: warning: %s", clean(v.Node), clean(w))
+				c.hint("%s", wrap(clean(v.Node+": warning: "+w), c.width(), 0, "  "))
 			}
 		}
 		switch {

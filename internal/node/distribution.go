@@ -112,8 +112,16 @@ func findKubeadm(ctx context.Context, n *Node) (*Distribution, error) {
 		return nil, err
 	}
 	pods, err := n.apiServerPods(ctx, dir)
-	if err != nil || len(pods) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	if len(pods) == 0 {
+		// One that kubelet cannot read either is better named than not found.
+		there, err := n.exists(ctx, path.Join(dir, apiServer+".yaml"))
+		if err != nil || !there {
+			return nil, err
+		}
+		pods = []string{apiServer + ".yaml"}
 	}
 	name := pods[0]
 	if slices.Contains(pods, apiServer+".yaml") {
