@@ -329,8 +329,10 @@ func FuzzCheck(f *testing.F) {
 // gets its fields.
 func TestPlaces(t *testing.T) {
 	for name, tt := range map[string]struct{ in, want string }{
-		"kops": {"apiVersion: kops.k8s.io/v1alpha2\nkind: Cluster\nspec:\n  kubernetesVersion: 1.31.2\n  kubeAPIServer:\n    auditWebhookMode: blocking\n",
-			"spec:\n  kubeAPIServer:\n    auditWebhookMode: \"blocking\"\n    auditPolicyFile: \"/srv/kubernetes/kube-apiserver/audit-policy.yaml\"\n    auditLogPath: \"/var/log/kube-apiserver-audit.log\"\n    auditLogMaxAge: 30\n    auditLogMaxBackups: 10\n    auditLogMaxSize: 100\n    # kOps has no field for --audit-log-compress=true\n"},
+		"kops": {
+			"apiVersion: kops.k8s.io/v1alpha2\nkind: Cluster\nspec:\n  kubernetesVersion: 1.31.2\n  kubeAPIServer:\n    auditWebhookMode: blocking\n",
+			"spec:\n  kubeAPIServer:\n    auditWebhookMode: \"blocking\"\n    auditPolicyFile: \"/srv/kubernetes/kube-apiserver/audit-policy.yaml\"\n    auditLogPath: \"/var/log/kube-apiserver-audit.log\"\n    auditLogMaxAge: 30\n    auditLogMaxBackups: 10\n    auditLogMaxSize: 100\n    # kOps has no field for --audit-log-compress=true\n",
+		},
 		"k3s": {"kube-apiserver-arg:\n- feature-gates=A=true\n", "kube-apiserver-arg:\n- audit-policy-file=/var/lib/rancher/k3s/server/audit.yaml\n- audit-log-path=/var/lib/rancher/k3s/server/logs/audit.log\n"},
 	} {
 		r, err := advise.Check(advise.Input{Name: name, Data: []byte(tt.in)})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ktrail/ktrail/audit/finding"
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/lint"
 )
@@ -167,6 +168,14 @@ rules:
 - level: Metadata
 `), lint.Options{})
 	if len(found) != 1 || found[0].Name != "unused-allow" || found[0].Line != 4 {
+		t.Errorf("%+v", found)
+	}
+}
+
+// A watch is recorded with bodies wherever it is: in one namespace only, too.
+func TestWatchesOfANamespace(t *testing.T) {
+	found := lint.Check("p", []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: None\n  resources:\n  - group: \"\"\n    resources: [secrets, configmaps]\n- level: Request\n  namespaces: [prod]\n- level: Metadata\n"), lint.Options{})
+	if !slices.ContainsFunc(found, func(f finding.Finding) bool { return f.Name == "watch-bodies" && f.Line == 8 }) {
 		t.Errorf("%+v", found)
 	}
 }

@@ -97,7 +97,7 @@ func (c *checker) records() {
 	for _, s := range contents {
 		c.bodies(s, callers, namespaces, names)
 	}
-	c.watches(callers)
+	c.watches(callers, namespaces)
 	c.heartbeats()
 }
 
@@ -238,19 +238,28 @@ func (c *checker) bodies(s content, callers []policy.Attributes, namespaces, nam
 }
 
 // watches reports rules that record watches with bodies that they do not have.
-func (c *checker) watches(callers []policy.Attributes) {
+func (c *checker) watches(callers []policy.Attributes, namespaces []string) {
+	namespaces = append([]string{""}, namespaces...) // of all, or of a resource in none
 	level, resources := map[int]policy.Level{}, map[int][]string{}
 	for _, r := range c.Catalog.Resources() {
 		if len(r.Verbs) > 0 && !slices.Contains(r.Verbs, "watch") {
 			continue
 		}
+		in := namespaces
+		if !r.Namespaced {
+			in = namespaces[:1]
+		}
 		for _, caller := range callers {
-			a := caller
-			a.Verb, a.APIGroup, a.Resource = "watch", r.Group, r.Name
-			if d := c.eval.Decide(&a); d.Level >= policy.Request {
+			for _, ns := range in {
+				a := caller
+				a.Verb, a.APIGroup, a.Resource, a.Namespace = "watch", r.Group, r.Name, ns
+				d := c.eval.Decide(&a)
+				if d.Level < policy.Request {
+					continue
+				}
 				level[d.Rule] = d.Level
-				if name := r.String(); !slices.Contains(resources[d.Rule], name) {
-					resources[d.Rule] = append(resources[d.Rule], name)
+				if name, told := r.String(), resources[d.Rule]; len(told) == 0 || told[len(told)-1] != name {
+					resources[d.Rule] = append(told, name)
 				}
 			}
 		}
