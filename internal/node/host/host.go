@@ -35,8 +35,6 @@ type Host interface {
 	MkdirAll(ctx context.Context, path string, perm fs.FileMode) error
 	// Remove removes a file or an empty directory; that there is none is no error.
 	Remove(ctx context.Context, path string) error
-	// Rename moves a file within a file system and makes it durable.
-	Rename(ctx context.Context, from, to string) error
 	// Free is what an unprivileged writer may still write at path's file system, in
 	// bytes. Where path is yet to be made its nearest parent answers.
 	Free(ctx context.Context, path string) (free, total int64, err error)

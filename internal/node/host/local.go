@@ -272,22 +272,6 @@ func (l Local) Remove(ctx context.Context, path string) error {
 	return syncDirs(filepath.Dir(name))
 }
 
-// Rename implements [Host].
-func (l Local) Rename(ctx context.Context, from, to string) error {
-	a, err := l.at(ctx, "rename", from)
-	if err != nil {
-		return err
-	}
-	b, err := l.at(ctx, "rename", to)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(a, b); err != nil {
-		return err
-	}
-	return syncDirs(filepath.Dir(b), filepath.Dir(a))
-}
-
 // Free implements [Host].
 func (l Local) Free(ctx context.Context, path string) (free, total int64, err error) {
 	name, err := l.at(ctx, "free", path)

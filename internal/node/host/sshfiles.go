@@ -323,17 +323,6 @@ func (s *SSH) Remove(ctx context.Context, name string) error {
 	return s.syncNames(ctx, path.Dir(name))
 }
 
-// Rename implements [Host].
-func (s *SSH) Rename(ctx context.Context, from, to string) error {
-	if !path.IsAbs(to) {
-		return notAbsolute("rename", to)
-	}
-	if err := s.change(ctx, "rename", from, func() error { return s.files.PosixRename(from, to) }); err != nil {
-		return err
-	}
-	return s.syncNames(ctx, path.Dir(to), path.Dir(from))
-}
-
 // Free implements [Host].
 func (s *SSH) Free(ctx context.Context, name string) (free, total int64, err error) {
 	v, err := look(ctx, s, "statvfs", name, func() (*sftp.StatVFS, error) {

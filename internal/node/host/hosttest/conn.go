@@ -51,7 +51,7 @@ func Survive(fn func() error) (crashed bool, err error) {
 // Conn is a connection to a [Machine].
 type Conn struct {
 	// Decide is given the operation's number on this connection, from 1, its name
-	// (read, readat, write, stat, readdir, mkdir, remove, rename, free, run, dial)
+	// (read, readat, write, stat, readdir, mkdir, remove, free, run, dial)
 	// and what it is about: a path or a command line. Nil lets everything pass.
 	Decide func(n int, op, about string) Fault
 
@@ -292,27 +292,6 @@ func (c *Conn) Remove(ctx context.Context, name string) error {
 		delete(files, name)
 		return nil
 	}, name)
-}
-
-// Rename implements [host.Host].
-func (c *Conn) Rename(ctx context.Context, from, to string) error {
-	if err := errors.Join(absolute("rename", from), absolute("rename", to)); err != nil {
-		return err
-	}
-	return c.change(ctx, "rename", from+" "+to, func(files map[string]*file) error {
-		f := files[from]
-		switch {
-		case f == nil:
-			return pathError("rename", from, fs.ErrNotExist)
-		case files[path.Dir(to)] == nil:
-			return pathError("rename", to, fs.ErrNotExist)
-		case f.mode.IsDir():
-			return pathError("rename", from, syscall.EISDIR)
-		}
-		delete(files, from)
-		files[to] = f
-		return nil
-	}, from, to)
 }
 
 // Free implements [host.Host].
