@@ -1,9 +1,49 @@
 package web
 
-import "net/http"
+import (
+	"net/http"
+	"net/url"
+	"strings"
 
-func objectsView() view {
-	return view{Name: "objects", Title: "Objects", Path: "/objects", Routes: []string{"/objects"}, Go: "o", load: loadObjects}
+	"github.com/ktrail/ktrail/audit"
+)
+
+// objectsData is what the Objects view's template has. Tree, timeline and history
+// are asked for by its module: what they show changes with every zoom.
+type objectsData struct {
+	Find string // what the tree is searched for
 }
 
-func loadObjects(_ *server, _ *http.Request, _ *page) (int, error) { return http.StatusOK, nil }
+func objectsView() view {
+	return view{
+		Name: "objects", Title: "Objects", Path: "/objects", Routes: []string{"/objects"}, Go: "o",
+		// The same names as in js/objects.js, which says what they are.
+		Own: []string{"under", "find", "object", "diff", "event", "form", "noise"},
+		Keys: []keyHelp{
+			{[]string{"f"}, "find in the tree"},
+			{[]string{"↑", "↓"}, "next, previous row or node"},
+			{[]string{"←", "→"}, "earlier, later; in the tree: close, open"},
+			{[]string{"+", "-"}, "zoom in, out; also Ctrl and the wheel"},
+			{[]string{"0"}, "all of the time there is"},
+			{[]string{"[", "]"}, "previous, next mark of the row"},
+			{[]string{"Enter"}, "history of the row"},
+			{[]string{"n", "p"}, "next, previous change of the difference"},
+		},
+		load: loadObjects,
+	}
+}
+
+func loadObjects(_ *server, _ *http.Request, p *page) (int, error) {
+	p.Data = objectsData{Find: p.Query.Own.Get("find")}
+	return http.StatusOK, nil
+}
+
+// objectParam names e's object in the Objects view's URL: cluster, namespace,
+// group, resource and name, each escaped, with slashes between them.
+func objectParam(e *audit.Event) string {
+	parts := []string{e.Cluster, e.Namespace, e.APIGroup, e.Resource, e.Name}
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return strings.Join(parts, "/")
+}

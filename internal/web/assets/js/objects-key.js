@@ -25,7 +25,6 @@ export function path(k, depth = depths.object) {
   return [k.cluster, k.namespace, k.api_group, k.resource, k.name].slice(0, parts[depth]).map(encodeURIComponent).join("/");
 }
 
-/** The whole tree's path is "", and so is that of a cluster without a name; depth tells them apart. */
 export const noKey = Object.freeze({ cluster: "", namespace: "", api_group: "", resource: "", name: "" });
 
 /**
@@ -35,14 +34,15 @@ export const noKey = Object.freeze({ cluster: "", namespace: "", api_group: "", 
  */
 export function parsePath(text) {
   if (text === null) return null;
-  const list = text.split("/");
-  const depth = parts.indexOf(list.length);
-  if (depth < 1) return null;
   try {
-    const [cluster, namespace = "", api_group = "", resource = "", name = ""] = list.map(decodeURIComponent);
+    // The API's own form, a JSON list of the five, is taken too.
+    const list = text.startsWith("[") ? JSON.parse(text).map(String) : text.split("/").map(decodeURIComponent);
+    const depth = parts.indexOf(list.length);
+    if (depth < 1) return null;
+    const [cluster, namespace = "", api_group = "", resource = "", name = ""] = list;
     return { key: { cluster, namespace, api_group, resource, name }, depth };
   } catch {
-    return null; // not percent-encoded
+    return null; // not percent-encoded, or no JSON
   }
 }
 
@@ -78,16 +78,4 @@ export function visible(s) {
 /** @param {string} s @param {number} [most] */
 export function short(s, most = 160) {
   return s.length > most ? visible(s.slice(0, most)) + "…" : visible(s);
-}
-
-/** A text as CEL reads it, whatever is in it. @param {string} s */
-export function quote(s) {
-  let out = "";
-  for (const c of s) {
-    const n = c.codePointAt(0) ?? 0;
-    if (c === '"' || c === "\\") out += "\\" + c;
-    else if (n >= 0x20 && n < 0x7f) out += c;
-    else out += n > 0xffff ? "\\U" + n.toString(16).padStart(8, "0") : "\\u" + n.toString(16).padStart(4, "0");
-  }
-  return `"${out}"`;
 }

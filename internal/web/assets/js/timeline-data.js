@@ -37,8 +37,6 @@ export class Lane {
     this.id = new Float64Array(room); // of the last event in the mark
     this.count = new Uint32Array(room);
     this.kind = new Uint8Array(room);
-    /** @type {Span[] | null} */
-    this.known = null;
   }
 
   /** @param {WireLane} w */
@@ -62,7 +60,6 @@ export class Lane {
     this.count[i] = count;
     this.id[i] = id;
     this.n++;
-    this.known = null;
   }
 
   grow() {
@@ -88,12 +85,6 @@ export class Lane {
       else high = mid;
     }
     return low;
-  }
-
-  /** The object's lives as far as the marks tell. */
-  spans() {
-    this.known ??= spansOf([{ lane: this, i: 0, j: this.n }]);
-    return this.known;
   }
 }
 
@@ -166,6 +157,7 @@ export class Row {
   }
 
   spans() {
+    if (!this.key.name) return []; // requests without a name are about no one object
     const at = (this.fine?.n ?? 0) + (this.base?.n ?? 0) * 1e7;
     if (this.life?.at !== at) this.life = { at, spans: spansOf(this.parts(-Infinity, Infinity)) };
     return this.life.spans;

@@ -1,0 +1,515 @@
+// The history of the selected object: its revisions, what changed between two of
+// them, and every mark of its row as a table.
+
+import { ask } from "./api.js";
+import { action, DiffView } from "./diff.js";
+import { policyRule, recorded } from "./diff-bodies.js";
+import { readPatch, sentence } from "./diff-patch.js";
+import { element, toast } from "./dom.js";
+import { path, place, short, title, visible } from "./objects-key.js";
+import { quote } from "./state.js";
+import { failure, loading } from "./states.js";
+import { timeElement } from "./time.js";
+import { words } from "./timeline-data.js";
+
+/** @typedef {import("./objects-key.js").Key} Key */
+/** @typedef {import("./view.js").App} App */
+/** @typedef {import("./diff-bodies.js").Event} Event */
+/** @typedef {import("./diff-bodies.js").Recorded} Recorded */
+/** @typedef {import("./timeline-data.js").Row} Row */
+/** @typedef {{event: Event, fields?: {path: string, old?: unknown, new?: unknown}[], patch?: unknown, note?: string}} Change */
+/** @typedef {{diff: string, event: string, inline: boolean, noise: boolean}} Open what of the object is open */
+
+const page = 100;
+const mostMarks = 500;
+
+export class History {
+  /** @param {HTMLElement} root @param {App} app @param {(names: {t: number, text: string}[]) => void} named called with who made the revisions */
+  constructor(root, app, named) {
+    this.root = root;
+    this.app = app;
+    this.named = named;
+    this.id = "";
+    /** @type {Key | null} */
+    this.key = null;
+    /** @type {Change[]} */
+    this.changes = [];
+    this.next = "";
+    /** @type {DiffView | null} */
+    this.view = null;
+    /** @type {Open} */
+    this.open = { diff: "", event: "", inline: false, noise: false };
+    this.asking = new AbortController();
+    this.drawing = 0;
+  }
+
+  close() {
+    this.asking.abort();
+    this.id = "";
+    this.key = null;
+    this.changes = [];
+    this.view = null;
+    this.root.hidden = true;
+    this.root.replaceChildren();
+  }
+
+  /** @param {Key} key @param {Open} open @param {boolean} again ask even if it is the same object */
+  async show(key, open, again) {
+    this.open = open;
+    const id = path(key);
+    if (id === this.id && !again) {
+      this.mark();
+      await this.pane();
+      return;
+    }
+    this.asking.abort();
+    const asking = (this.asking = new AbortController());
+    const same = id === this.id;
+    this.id = id;
+    this.key = key;
+    if (!same) {
+      this.changes = [];
+      this.build(key);
+      this.list?.replaceChildren(loading());
+    }
+    this.root.hidden = false;
+    try {
+      const a = await this.ask(key, "", asking.signal);
+      this.changes = a.changes ?? [];
+      this.next = a.next ?? "";
+      this.warnings = a.warnings ?? [];
+    } catch (err) {
+      if (asking.signal.aborted) return;
+      this.list?.replaceChildren(failure(err, () => this.show(key, this.open, true)));
+      return;
+    }
+    if (asking.signal.aborted) return;
+    this.draw();
+    await this.pane();
+  }
+
+  /** The whole history, whatever filter and range are: a revision is compared with the one before it, whenever that was. @param {Key} key @param {string} cursor @param {AbortSignal} signal */
+  async ask(key, cursor, signal) {
+    if (!key.name || !key.resource) return { changes: [], next: "", warnings: [] };
+    const p = new URLSearchParams({ resource: key.resource, name: key.name, diff: "true", limit: String(page) });
+    // What a request without a namespace, group or cluster has is the same text, but no filter of the question.
+    p.set("filter", `cluster == ${quote(key.cluster)} && api_group == ${quote(key.api_group)}` + (key.namespace ? "" : key.resource === "namespaces" ? "" : ' && namespace == ""'));
+    if (key.namespace) p.set("namespace", key.namespace);
+    if (cursor) p.set("cursor", cursor);
+    return ask("history", p, { signal });
+  }
+
+  /** @param {Key} key */
+  build(key) {
+    const head = element("div", "hist-head", "");
+    const h = element("h2", "", "");
+    h.append(element("bdi", "", title(key)));
+    head.append(h, element("span", "quiet hist-place", place(key)));
+    const links = element("p", "hist-links", "");
+    const filter = ["cluster", "namespace", "api_group", "resource", "name"].map((c) => `${c} == ${quote(/** @type {Record<string, string>} */ (key)[c])}`).join(" && ");
+    links.append(link("All its requests", this.app.link("events", (p) => p.set("filter", filter))));
+    const close = action("✕", () => this.app.go((p) => ["object", "diff", "event"].forEach((n) => p.delete(n))));
+    close.className = "hist-close";
+    close.setAttribute("aria-label", "Close the history");
+    close.title = "Close (Esc)";
+    head.append(links, close);
+    const body = element("div", "hist-body", "");
+    this.list = element("div", "hist-list", "");
+    this.list.tabIndex = 0;
+    this.list.setAttribute("role", "region");
+    this.list.setAttribute("aria-label", "Revisions");
+    this.side = element("div", "hist-pane", "");
+    body.append(this.list, this.side);
+    this.root.setAttribute("aria-label", "History of " + title(key));
+    this.root.replaceChildren(head, body);
+  }
+
+  draw() {
+    if (!this.list) return;
+    const out = [];
+    for (const w of this.warnings ?? []) out.push(element("p", "note", short(w.text, 400)));
+    if (this.changes.length) {
+      const table = element("table", "revs", "");
+      table.append(element("caption", "sr", "Revisions, newest first"));
+      const head = document.createElement("thead");
+      const cells = document.createElement("tr");
+      for (const [label, sr] of [["", "compare"], ["Time", ""], ["Who", ""], ["Request", ""], ["Changed", ""]]) {
+        const th = element("th", "", label);
+        th.setAttribute("scope", "col");
+        if (sr) th.append(element("span", "sr", sr));
+        cells.append(th);
+      }
+      head.append(cells);
+      const body = document.createElement("tbody");
+      body.append(...this.changes.map((c) => this.row(c)));
+      table.append(head, body);
+      out.push(table);
+    } else if (!this.warnings?.length || !this.key?.name) {
+      out.push(element("p", "note", this.key?.name ? "No change of it is recorded; its marks are below." : "Requests of this row name no object, such as a list or the deletion of a collection. Its marks are below."));
+    }
+    if (this.next) {
+      const more = element("p", "hist-more", "");
+      more.append(action("Older revisions", () => this.older()));
+      out.push(more);
+    }
+    this.marks = document.createElement("details");
+    this.marks.className = "marks";
+    this.marks.append(element("summary", "", "Marks of the row, as a table"));
+    this.marks.addEventListener("toggle", () => this.fillMarks());
+    out.push(this.marks);
+    this.list.replaceChildren(...out);
+    this.mark();
+    this.named(
+      this.changes
+        .filter((c) => counts(c.event))
+        .map((c) => ({ t: Date.parse(c.event.time), text: short(who(c.event), 60) }))
+        .reverse(),
+    );
+  }
+
+  async older() {
+    if (!this.key) return;
+    try {
+      const a = await this.ask(this.key, this.next, this.asking.signal);
+      this.changes.push(...(a.changes ?? []));
+      this.next = a.next ?? "";
+      this.draw();
+    } catch (err) {
+      if (!this.asking.signal.aborted) toast(err instanceof Error ? err.message : String(err));
+    }
+  }
+
+  /** @param {Change} c */
+  row(c) {
+    const e = c.event;
+    const id = String(e.id);
+    const row = document.createElement("tr");
+    row.dataset.id = id;
+    row.classList.toggle("failed", (e.code ?? 0) >= 400);
+    const pick = element("td", "pick", "");
+    if (counts(e)) {
+      for (const [side, label] of [["a", "Compare from"], ["b", "Compare to"]]) {
+        const radio = document.createElement("input");
+        radio.type = "radio";
+        radio.name = "rev-" + side;
+        radio.value = id;
+        radio.setAttribute("aria-label", `${label} the revision of ${e.time}`);
+        radio.title = label;
+        radio.addEventListener("change", () => this.compare());
+        pick.append(radio);
+      }
+    }
+    const at = element("td", "when", "");
+    const open = action("", () => this.go(counts(e) ? { diff: id } : { event: id }));
+    open.className = "as-link";
+    open.append(timeElement(e.time, "second"));
+    at.append(open);
+    const by = element("td", "by", "");
+    by.append(this.actor(e));
+    const what = element("td", "what", "");
+    const sub = e.subresource ? " " + short(e.subresource, 30) : "";
+    what.append(element("span", `verb ${verbClass(e)}`, short(e.verb, 30) + sub), " ", outcome(e));
+    const changed = element("td", "changed", "");
+    changed.append(...this.brief(c));
+    row.append(pick, at, by, what, changed);
+    row.addEventListener("click", (ev) => {
+      if (ev.target instanceof Element && ev.target.closest("a, button, input")) return;
+      open.click();
+    });
+    return row;
+  }
+
+  /** The first fields that changed, in a line. @param {Change} c @returns {(Node | string)[]} */
+  brief(c) {
+    const fields = (c.fields ?? []).filter((f) => !f.path.includes("last-applied-configuration") && !f.path.startsWith("status"));
+    const all = fields.length ? fields : (c.fields ?? []);
+    if (all.length) {
+      const out = all.slice(0, 2).map((f) => {
+        const p = element("bdi", "field", short(shortPath(f.path), 60));
+        p.title = short(f.path, 300);
+        const value = (/** @type {unknown} */ v) => (v === undefined ? "∅" : short(JSON.stringify(v), 24));
+        const change = element("span", "quiet", ` ${value(f.old)} → ${value(f.new)}`);
+        const line = element("div", "", "");
+        line.append(p, change);
+        return line;
+      });
+      if (all.length > 2) out.push(element("div", "quiet", `and ${all.length - 2} more`));
+      return out;
+    }
+    if (c.patch !== undefined) {
+      const { list } = readPatch(c.patch);
+      return list.slice(0, 2).map((s) => {
+        const say = sentence(s);
+        return element("div", "", short(`${say.sign} ${shortPath(say.path)} ${say.value}`, 70));
+      });
+    }
+    if (counts(c.event) && c.event.verb === "create" && !c.event.subresource) return ["created"];
+    return [element("span", "quiet", short(c.note ?? "", 120))];
+  }
+
+  /** @param {Event} e */
+  actor(e) {
+    const span = element("span", "", "");
+    const a = (/** @type {string} */ user) => {
+      const el = link(short(user, 80), this.app.link("actors", undefined, "/actors/" + encodeURIComponent(user)));
+      el.title = `What else ${short(user)} did`;
+      return el;
+    };
+    span.append(e.user ? a(e.user) : element("i", "quiet", "nobody"));
+    if (e.as_user) span.append(element("small", "", " as "), a(e.as_user));
+    return span;
+  }
+
+  /** @param {{diff?: string, event?: string}} to */
+  go(to) {
+    this.app.go((p) => {
+      for (const n of ["diff", "event"]) p.delete(n);
+      if (to.diff) p.set("diff", to.diff);
+      if (to.event) p.set("event", to.event);
+    });
+  }
+
+  /** Two revisions were chosen. */
+  compare() {
+    const value = (/** @type {string} */ side) => /** @type {HTMLInputElement | null} */ (this.list?.querySelector(`input[name=rev-${side}]:checked`))?.value ?? "";
+    const [a, b] = [value("a"), value("b")];
+    if (a && b) this.go({ diff: `${a}..${b}` });
+  }
+
+  /** Shows in the list which revisions are compared. */
+  mark() {
+    const [from, to] = this.pair();
+    for (const row of this.list?.querySelectorAll("tr[data-id]") ?? []) {
+      const id = /** @type {HTMLElement} */ (row).dataset.id ?? "";
+      row.classList.toggle("is-from", id === from);
+      row.classList.toggle("is-to", id === to || id === this.open.event);
+      for (const input of row.querySelectorAll("input")) input.checked = (input.name === "rev-a" ? from : to) === id;
+    }
+  }
+
+  /** The revisions that are compared: those of the URL, or the newest with the one before. @returns {[string, string]} */
+  pair() {
+    const { diff, event } = this.open;
+    if (event && !diff) return ["", ""];
+    const [a, b] = diff.split("..");
+    if (b) return [a, b];
+    const to = a || String(this.changes.find((c) => counts(c.event))?.event.id ?? "");
+    const at = this.changes.findIndex((c) => String(c.event.id) === to);
+    const created = at >= 0 && this.changes[at].event.verb === "create" && !this.changes[at].event.subresource;
+    const before = at < 0 || created ? undefined : this.changes.slice(at + 1).find((c) => counts(c.event) && bodied(c.event));
+    return [before ? String(before.event.id) : "", to];
+  }
+
+  /** What is to the right of the list. */
+  async pane() {
+    const side = this.side;
+    if (!side) return;
+    const now = ++this.drawing;
+    const [from, to] = this.pair();
+    const { event, inline, noise } = this.open;
+    this.view = null;
+    if (!to && !event) {
+      side.replaceChildren();
+      side.hidden = true;
+      return;
+    }
+    side.hidden = false;
+    side.setAttribute("aria-busy", "true");
+    try {
+      const [a, b] = await Promise.all([from ? recorded(from) : null, recorded(event || to)]);
+      if (now !== this.drawing) return;
+      if (event) side.replaceChildren(this.card(b));
+      else this.drawDiff(side, a, b, inline, noise);
+    } catch (err) {
+      if (now === this.drawing) side.replaceChildren(failure(err, () => this.pane()));
+    }
+    if (now === this.drawing) side.removeAttribute("aria-busy");
+  }
+
+  /** @param {HTMLElement} side @param {Recorded | null} a @param {Recorded} b @param {boolean} inline @param {boolean} noise */
+  drawDiff(side, a, b, inline, noise) {
+    const head = element("div", "pane-head", "");
+    head.append(this.told(b));
+    if (a) {
+      const p = element("p", "quiet", "compared with ");
+      p.append(timeElement(a.event.time, "second"), " – ", element("bdi", "", short(who(a.event), 80)), ` ${short(a.event.verb, 30)}`);
+      head.append(p);
+    }
+    const out = [head];
+    if (b.why) out.push(this.note(b));
+    const statements = b.patch !== undefined && !b.object ? this.patch(b.patch) : null;
+    if (statements) out.push(statements);
+    if (!b.object && !b.gone) {
+      side.replaceChildren(...out);
+      return;
+    }
+    if (!a?.object && !b.object) {
+      if (a && !a.object) out.push(element("p", "note", "How it was before is not recorded either."));
+      side.replaceChildren(...out);
+      return;
+    }
+    if (!a && b.event.verb !== "create") out.push(element("p", "note", "No object before it was recorded: this is the whole object."));
+    else if (a && !a.object) out.push(element("p", "note", `${a.why || "No object before it was recorded."} This is the whole object.`));
+    const place_ = element("div", "diff-view", "");
+    this.view = new DiffView(place_, {
+      form: (on) => this.app.go((p) => (on ? p.set("form", "inline") : p.delete("form")), { replace: true }),
+      noise: (on) => this.app.go((p) => (on ? p.set("noise", "1") : p.delete("noise")), { replace: true }),
+    });
+    out.push(place_);
+    this.view.show({ before: a?.object ?? null, after: b.object, inline, noise });
+    side.replaceChildren(...out);
+  }
+
+  /** Who did what, and where to go from there. @param {Recorded} r */
+  told(r) {
+    const e = r.event;
+    const p = element("p", "told", "");
+    p.append(this.actor(e), " ", element("b", `verb ${verbClass(e)}`, short(e.verb, 30) + (e.subresource ? " " + short(e.subresource, 40) : "")), " ", outcome(e), " at ", timeElement(e.time, "full"), " · ", link("event", this.app.link("events", (q) => q.set("event", String(e.id)))));
+    return p;
+  }
+
+  /** Why there is no object, with the rule that would have recorded it. @param {Recorded} r */
+  note(r) {
+    const el = element("div", "note", r.why);
+    if (!r.policy) return el;
+    const rule = policyRule(r.event);
+    el.append(element("p", "", "This rule of the audit policy, above the one that matches now, records both bodies:"));
+    const pre = element("pre", "", visibleLines(rule));
+    pre.tabIndex = 0;
+    el.append(
+      pre,
+      action("Copy", async () => {
+        try {
+          await navigator.clipboard.writeText(rule);
+          toast("Rule copied");
+        } catch {
+          toast("The browser did not allow copying");
+        }
+      }),
+    );
+    return el;
+  }
+
+  /** @param {unknown} patch */
+  patch(patch) {
+    const { form, list } = readPatch(patch);
+    const el = element("div", "patch", "");
+    el.append(element("h3", "", `What the patch says (${form})`));
+    const table = document.createElement("table");
+    const body = document.createElement("tbody");
+    for (const s of list) {
+      const { sign, path: at, value } = sentence(s);
+      const row = document.createElement("tr");
+      row.className = s.op === "remove" ? "removed" : s.op === "add" ? "added" : "";
+      row.append(element("td", "sign", sign), element("td", "at", at), element("td", "text", value));
+      body.append(row);
+    }
+    table.append(body);
+    el.append(list.length ? table : element("p", "quiet", "nothing"));
+    return el;
+  }
+
+  /** An event that is no revision. @param {Recorded} r */
+  card(r) {
+    const e = r.event;
+    const el = element("div", "card", "");
+    el.append(this.told(r));
+    if (r.sentence) el.append(element("p", "card-sentence", short(r.sentence, 1000)));
+    const facts = element("dl", "facts", "");
+    for (const [name, value] of [["Object", [e.namespace, `${e.resource ?? ""}${e.subresource ? "/" + e.subresource : ""}`, e.name].filter(Boolean).join(" · ")], ["Code", e.code ? `${e.code} ${e.reason ?? ""}` : ""], ["Message", e.message], ["Allowed by", e.decision_reason], ["Address", (e.source_ips ?? []).join(", ")], ["Agent", e.agent], ["URI", e.uri], ["Level", e.level]]) {
+      if (!value) continue;
+      const dd = element("dd", "", "");
+      dd.append(element("bdi", "", short(value, 1000)));
+      facts.append(element("dt", "", name ?? ""), dd);
+    }
+    el.append(facts);
+    return el;
+  }
+
+  /** The row of the timeline whose marks the table has. @param {Row | null} row @param {number} from @param {number} to */
+  setRow(row, from, to) {
+    this.source = { row, from, to };
+    if (this.marks?.open) this.fillMarks();
+  }
+
+  fillMarks() {
+    if (!this.marks?.open) return;
+    const { row, from, to } = this.source ?? { row: null, from: 0, to: 0 };
+    const body = document.createElement("tbody");
+    let n = 0;
+    for (const { lane, i, j } of (row?.parts(from, to) ?? []).reverse()) {
+      for (let k = j - 1; k >= i && n < mostMarks; k--, n++) {
+        const tr = document.createElement("tr");
+        const at = element("td", "", "");
+        const id = String(lane.id[k]);
+        const button = action("", () => this.go({ event: id }));
+        button.className = "as-link";
+        button.append(timeElement(lane.time[k], "clock"));
+        at.append(button);
+        tr.append(at, element("td", "", words(lane.kind[k], 1)), element("td", "num", lane.count[k].toLocaleString("en")));
+        body.append(tr);
+      }
+    }
+    const table = element("table", "revs", "");
+    table.append(element("caption", "", n >= mostMarks ? `The last ${mostMarks} marks in sight` : `${n} marks in the range in sight; a mark of several requests opens the last`), body);
+    const wrap = element("div", "", "");
+    wrap.append(table);
+    this.marks.replaceChildren(/** @type {Element} */ (this.marks.firstElementChild), wrap);
+  }
+
+  /** @param {KeyboardEvent} e */
+  press(e) {
+    if (e.key !== "n" && e.key !== "p") return false;
+    return this.view?.jump(e.key === "n" ? 1 : -1) ?? false;
+  }
+}
+
+/** Whether the object is another one after the event. @param {Event} e */
+function counts(e) {
+  return e.final && (e.code ?? 0) < 400 && e.verb !== "deletecollection" && !["exec", "attach", "portforward", "proxy"].includes(e.subresource ?? "");
+}
+
+/** Whether an event may have recorded the object. @param {Event} e */
+function bodied(e) {
+  const whole = ["", "status", "resize", "ephemeralcontainers", "approval", "finalize"].includes(e.subresource ?? "");
+  return whole && !e.truncated && (e.level === "RequestResponse" || (e.level === "Request" && e.verb !== "patch"));
+}
+
+/** @param {Event} e */
+function who(e) {
+  return e.as_user ? `${e.user} as ${e.as_user}` : e.user || "nobody";
+}
+
+/** @param {Event} e */
+function verbClass(e) {
+  return e.verb === "delete" || e.verb === "deletecollection" ? "is-delete" : e.verb === "create" && !e.subresource ? "is-create" : "is-change";
+}
+
+/** How it ended, in a sign and in words. @param {Event} e */
+function outcome(e) {
+  const code = e.code ?? 0;
+  const el = element("span", code >= 400 ? "out bad" : "out", code >= 400 ? `${code === 401 || code === 403 ? "✕ denied" : code < 500 ? "○ failed" : "▽ server error"} ${code}` : "");
+  if (e.reason) el.title = short(e.reason);
+  return el;
+}
+
+/** The end of a path, which tells most. @param {string} p */
+function shortPath(p) {
+  return p.length > 44 ? "…" + p.slice(-42) : p;
+}
+
+/** @param {string} text @param {string} url */
+function link(text, url) {
+  const a = document.createElement("a");
+  a.href = url;
+  const inner = document.createElement("bdi");
+  inner.textContent = text;
+  a.append(inner);
+  return a;
+}
+
+/** @param {string} s */
+function visibleLines(s) {
+  return s.split("\n").map(visible).join("\n");
+}
+
