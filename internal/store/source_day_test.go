@@ -2,8 +2,10 @@ package store
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ktrail/ktrail/audit"
@@ -75,5 +77,30 @@ func same[T any](t *testing.T, what string, got, want []T) {
 			t.Errorf("%s: row %d\n got %s\nwant %s", what, i, g, w)
 			return
 		}
+	}
+}
+
+// TestMemoryIsLimited: a question that needs too much says how to ask for less,
+// and the next one is answered.
+func TestMemoryIsLimited(t *testing.T) {
+	s, err := Open(t.Context(), Options{Dir: t.TempDir(), Logger: quiet(), NoBackground: true, MinFree: 1, MemoryLimit: 8 << 20, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var events []audit.Event
+	for i := range 60_000 {
+		e := makeEvent(t, i)
+		e.AuditID = fmt.Sprintf("%064d", i)
+		events = append(events, e)
+	}
+	fill(t, s, events, 1)
+	_, _, err = s.Group(t.Context(), query.GroupRequest{By: []string{"audit_id", "id"}})
+	var usage *query.UsageError
+	if !errors.As(err, &usage) || !strings.Contains(usage.Message, "shorter time") || !strings.Contains(usage.Message, "narrower filter") {
+		t.Errorf("got %v", err)
+	}
+	if got, _, err := s.Activity(t.Context(), query.ActivityRequest{Width: 1 << 40}); err != nil || len(got) == 0 {
+		t.Errorf("afterwards: %d rows, %v", len(got), err)
 	}
 }

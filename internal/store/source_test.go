@@ -497,6 +497,9 @@ func TestCancelled(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || n == len(events) {
 		t.Errorf("search: %v after %d events", err, n)
 	}
+	if _, _, err := s.Activity(ctx, query.ActivityRequest{Width: 1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("activity: %v", err)
+	}
 	if _, _, err := s.Group(ctx, query.GroupRequest{By: []string{"user"}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("group: %v", err)
 	}
