@@ -90,9 +90,8 @@ func TestMemoryIsLimited(t *testing.T) {
 	defer s.Close()
 	var events []audit.Event
 	for i := range 60_000 {
-		e := makeEvent(t, i)
-		e.AuditID = fmt.Sprintf("%064d", i)
-		events = append(events, e)
+		id := fmt.Sprintf("%064d", i)
+		events = append(events, audit.Event{Time: audit.Time(i + 1), AuditID: id, Raw: id, Final: true})
 	}
 	fill(t, s, events, 1)
 	_, _, err = s.Group(t.Context(), query.GroupRequest{By: []string{"audit_id", "id"}})
