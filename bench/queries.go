@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ const pairs = 9
 type question struct {
 	name string
 	ask  func(context.Context, query.Questions) error
-	bare string // %s is the table function over the segments
+	bare string // statements; %s is the table function over the segments
 }
 
 // benchQueries asks each question through ktrail and as bare SQL over the same
@@ -63,7 +64,14 @@ func benchQueries(ctx context.Context, t *table, data string) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", q.name, err)
 			}
-			b, err := timed(func() error { return drain(ctx, db, strings.ReplaceAll(q.bare, "%s", from)) })
+			b, err := timed(func() error {
+				for statement := range strings.SplitSeq(q.bare, ";") {
+					if err := drain(ctx, db, strings.ReplaceAll(statement, "%s", from)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
 			if err != nil {
 				return fmt.Errorf("%s, bare: %w", q.name, err)
 			}
@@ -126,7 +134,8 @@ func pickQuestions(ctx context.Context, e query.Questions) ([]question, error) {
 				_, err := e.Histogram(ctx, query.HistogramQuestion{WidthUS: 12 * 3600 * 1e6})
 				return err
 			},
-			bare: "SELECT epoch_us(time) // 43200000000 AS bucket, count(*), count(*) FILTER (code >= 400) FROM %s WHERE final GROUP BY 1 ORDER BY 1",
+			bare: "SELECT epoch_us(time) // 43200000000 AS bucket, count(*), count(*) FILTER (code >= 400), count(*) FILTER (code IN (401, 403)), " +
+				"count(*) FILTER (code >= 500) FROM %s WHERE final GROUP BY 1 ORDER BY 1",
 		},
 		{
 			name: "top 10 users",
@@ -145,7 +154,69 @@ func pickQuestions(ctx context.Context, e query.Questions) ([]question, error) {
 			bare: "SELECT * FROM %s WHERE final AND resource = 'deployments' AND namespace = '" + quote(object.Namespace) + "' AND (name = '" + quote(object.Name) +
 				"' OR (verb = 'deletecollection' AND name = '')) AND verb IN ('create','update','patch','delete','deletecollection') ORDER BY time DESC, id DESC LIMIT 50",
 		},
+		{
+			name: "facets, " + strconv.Itoa(len(facetColumns)) + " columns",
+			ask: func(ctx context.Context, e query.Questions) error {
+				_, err := e.Facets(ctx, query.FacetsQuestion{Columns: facetColumns})
+				return err
+			},
+			bare: facetsSQL(),
+		},
+		{
+			name: "objects, all namespaces",
+			ask: func(ctx context.Context, e query.Questions) error {
+				_, err := e.Objects(ctx, query.ObjectsQuestion{Depth: 1})
+				return err
+			},
+			bare: "SELECT namespace, count(*) AS n, count(*) FILTER (" + writesSQL + "), count(*) FILTER (code >= 400), min(time), max(time) FROM %s " +
+				"WHERE final AND resource <> '' GROUP BY 1 ORDER BY n DESC, 1 LIMIT 201",
+		},
+		{
+			name: "lanes, 200 objects in 600 bins", ask: lanes(query.LanesQuestion{}),
+			bare: lanesSQL("true"),
+		},
+		{
+			name: "lanes, one namespace", ask: lanes(query.LanesQuestion{Under: query.ObjectKey{Namespace: object.Namespace}, Depth: 2}),
+			bare: lanesSQL("namespace = '" + quote(object.Namespace) + "'"),
+		},
 	}, nil
+}
+
+// facetColumns are those that the page shows first.
+var facetColumns = []string{"user", "as_user", "verb", "resource", "namespace", "code", "source_ips", "agent"}
+
+func facetsSQL() string {
+	statements := []string{"SELECT count(*) FROM %s WHERE final"}
+	for _, c := range facetColumns {
+		from := `"` + c + `" AS k FROM %s WHERE final`
+		if c == "source_ips" {
+			from = "unnest(source_ips) AS k FROM %s WHERE final"
+		}
+		statements = append(statements, "SELECT k, count(*) AS n FROM (SELECT "+from+") GROUP BY 1 ORDER BY n DESC LIMIT 11")
+	}
+	return strings.Join(statements, ";")
+}
+
+const writesSQL = "verb IN ('create','update','patch','delete','deletecollection') AND api_group NOT IN ('authentication.k8s.io','authorization.k8s.io')"
+
+func lanes(q query.LanesQuestion) func(context.Context, query.Questions) error {
+	return func(ctx context.Context, e query.Questions) error {
+		_, err := e.Lanes(ctx, q)
+		return err
+	}
+}
+
+// lanesSQL finds the objects with most writes and bins their events in the same statement.
+func lanesSQL(cond string) string {
+	const key = "cluster, namespace, api_group, resource, name"
+	cond = "final AND resource <> '' AND " + cond
+	return "WITH top AS (SELECT " + key + ", count(*) AS n, count(*) FILTER (" + writesSQL + ") AS w FROM %s WHERE " + cond +
+		" GROUP BY ALL ORDER BY w DESC, n DESC, " + key + " LIMIT 201), bounds AS (SELECT min(epoch_us(time)) AS t0, (max(epoch_us(time)) - min(epoch_us(time))) // 600 + 1 AS width FROM %s) " +
+		"SELECT " + key + ", (epoch_us(time) - t0) // width AS bin, CASE WHEN subresource IN ('exec','attach','portforward','proxy') THEN 'exec' " +
+		"WHEN verb IN ('get','list','watch') THEN 'read' WHEN NOT (" + writesSQL + ") THEN 'other' WHEN verb IN ('update','patch') OR subresource <> '' THEN 'change' " +
+		"WHEN verb = 'create' THEN 'create' ELSE 'delete' END AS class, " +
+		"CASE WHEN code < 400 THEN 'ok' WHEN code IN (401, 403) THEN 'denied' WHEN code < 500 THEN 'failed' ELSE 'error' END AS outcome, " +
+		"count(*), max(time), arg_max(id, (time, id)) FROM %s JOIN top USING (" + key + ") CROSS JOIN bounds WHERE " + cond + " GROUP BY ALL ORDER BY ALL"
 }
 
 func timed(f func() error) (time.Duration, error) {

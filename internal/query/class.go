@@ -32,7 +32,7 @@ const (
 )
 
 // Case is a value of a computed column and when it applies. In a list of them
-// the first that applies counts; the last one always does.
+// the first that applies counts; if none does, the last.
 type Case[T ~string] struct {
 	Value T
 	When  *Filter
@@ -56,13 +56,14 @@ var Classes = sync.OnceValue(func() []Case[Class] {
 		ClassDelete, `true`)
 })
 
-// Outcomes says how an event's outcome follows from its columns.
+// Outcomes says how an event's outcome follows from its columns. No two of the
+// conditions are true of the same event, so that each can be counted alone.
 var Outcomes = sync.OnceValue(func() []Case[Outcome] {
 	return cases(
 		OutcomeOK, `code < 400`,
-		OutcomeDenied, `code == 401 || code == 403`,
-		OutcomeFailed, `code < 500`,
-		OutcomeError, `true`)
+		OutcomeDenied, `code in [401, 403]`,
+		OutcomeFailed, `code >= 400 && code < 500 && !(code in [401, 403])`,
+		OutcomeError, `code >= 500`)
 })
 
 // Writes is true of requests that write: those of the classes create, change and

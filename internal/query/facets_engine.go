@@ -29,6 +29,7 @@ func (g *Engine) Facets(ctx context.Context, q FacetsQuestion) (FacetsAnswer, er
 	if err != nil {
 		return FacetsAnswer{}, err
 	}
+	q.Conditions = merged(q.Conditions)
 	chosen := make([]*Filter, len(q.Conditions))
 	for i, c := range q.Conditions {
 		if chosen[i], err = c.filter(); err != nil {
@@ -102,6 +103,21 @@ func (g *Engine) Facets(ctx context.Context, q FacetsQuestion) (FacetsAnswer, er
 		}
 	}
 	return answer, nil
+}
+
+// merged has one condition a column, ordered by name: the filter that they become
+// is the same however they were given.
+func merged(conditions []FacetCondition) []FacetCondition {
+	var out []FacetCondition
+	for _, c := range slices.SortedStableFunc(slices.Values(conditions), func(a, b FacetCondition) int { return strings.Compare(a.Column, b.Column) }) {
+		if n := len(out); n > 0 && out[n-1].Column == c.Column {
+			out[n-1].Include = slices.Concat(out[n-1].Include, c.Include)
+			out[n-1].Exclude = slices.Concat(out[n-1].Exclude, c.Exclude)
+		} else {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // validate gives the number of values a column.

@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,17 +23,14 @@ func (s *Store) Lanes(ctx context.Context, r query.LanesRequest, yield func(int,
 		return nil, err
 	}
 	var caller error
-	yielded := false
 	warn, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
 		if len(sn.Segments) == 0 || len(r.Objects) == 0 {
 			return nil
 		}
-		if yielded {
-			return errors.New("lanes: a segment cannot be read; ask again") // the second try leaves it out
-		}
+		// The rows are sorted, so that all segments are read before the first comes: a
+		// second try, without a damaged one, repeats nothing.
 		return s.eng.query(ctx, build(filesSQL(sn.Segments)), func(c *chunk) error {
 			for i := range c.n {
-				yielded = true
 				caller = yield(int(c.number(0, i)), query.Mark{
 					Bin: c.integer(1, i), Class: classes[c.number(2, i)].Value, Outcome: outcomes[c.number(3, i)].Value,
 					Count: c.integer(4, i), Time: audit.Time(c.integer(5, i)), ID: c.integer(6, i),
@@ -88,22 +85,18 @@ func caseSQL[T ~string](cases []query.Case[T]) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if i == len(cases)-1 {
+			when = "true"
+		}
 		b.WriteString(" WHEN " + when + " THEN " + strconv.Itoa(i))
 	}
 	return b.String() + " END", nil
 }
 
-// outcomeSQL is whether an event has an outcome: its case applies and none before it.
+// outcomeSQL is whether an event has an outcome.
 func outcomeSQL(o query.Outcome) (string, error) {
-	var b strings.Builder
-	for _, c := range query.Outcomes() {
-		when, err := filterSQL(c.When.Expr())
-		if err != nil || c.Value == o {
-			return b.String() + when, err
-		}
-		b.WriteString("NOT " + when + " AND ")
-	}
-	return "false", nil
+	i := slices.IndexFunc(query.Outcomes(), func(c query.Case[query.Outcome]) bool { return c.Value == o })
+	return filterSQL(query.Outcomes()[i].When.Expr())
 }
 
 // objectsSQL is a table of objects with their places.

@@ -95,14 +95,14 @@ func TestFacetsAgree(t *testing.T) {
 	}
 	for _, c := range conditions {
 		agreeing(t, stored, memory, (*query.Engine).Facets, query.FacetsQuestion{
-			Scope: query.Scope{Filter: ""}, Conditions: c, Columns: []string{"user", "verb", "code", "source_ips", "groups", "stage", "final"}, Limit: 3,
+			Conditions: c, Columns: []string{"user", "source_ips", "stage", "final"}, Limit: 3,
 		})
 	}
 	for _, s := range hostileTexts() {
 		if len(s) > 200 {
 			continue
 		}
-		agreeing(t, stored, memory, (*query.Engine).Facets, query.FacetsQuestion{Contains: s, Columns: []string{"user", "verb", "code", "groups", "truncated"}, Limit: 1000})
+		agreeing(t, stored, memory, (*query.Engine).Facets, query.FacetsQuestion{Contains: s, Columns: []string{"user", "code", "groups"}, Limit: 1000})
 	}
 }
 
@@ -114,8 +114,8 @@ func TestObjectsAgree(t *testing.T) {
 			a := agreeing(t, stored, memory, (*query.Engine).Objects, query.ObjectsQuestion{Scope: scope, Under: under, Depth: depth, Limit: 1000})
 			for i, node := range a.Nodes {
 				n += node.Count
-				if depth < 3 && i < 4 {
-					if below := walk(node.Key, depth+1); below != node.Count && i < 2 && depth == 2 {
+				if depth < 3 && i < 2 {
+					if below := walk(node.Key, depth+1); below != node.Count && depth == 2 {
 						t.Errorf("%+v has %d events, its children %d", node.Key, node.Count, below)
 					}
 				}
@@ -150,7 +150,7 @@ func TestLanesAgree(t *testing.T) {
 			q := query.LanesQuestion{Scope: scope, Limit: limit, Bins: 100}
 			q.Range.From = max(q.Range.From, 1) // the hostile events before 1970 make one bin of all
 			seen := map[query.ObjectKey]bool{}
-			for page := 0; page < 12; page++ {
+			for page := 0; page < 4; page++ {
 				a := agreeing(t, stored, memory, lanes, q)
 				for _, l := range a.Lanes {
 					if seen[l.Key] {
