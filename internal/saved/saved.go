@@ -108,6 +108,17 @@ func Open(fsys durable.FS, dir string) (*Store, error) {
 	return s, nil
 }
 
+// page is whether a path, escaped, is one of the page's.
+func page(path string) bool {
+	user, actor := strings.CutPrefix(path, "/actors/")
+	switch {
+	case actor:
+		return user != "" && user != "." && user != ".." && !strings.ContainsAny(user, `/\`)
+	default:
+		return slices.Contains([]string{"/", "/objects", "/actors", "/sources"}, path)
+	}
+}
+
 func byName(a, b View) int { return strings.Compare(a.Name, b.Name) }
 
 func (v *View) check() error {
@@ -140,8 +151,8 @@ func (v *View) check() error {
 		return invalid("the state is no address of this server's page; write /?filter=...")
 	}
 	// Browsers take // and /\ for the beginning of a host.
-	if !slices.Contains([]string{"/", "/objects", "/actors", "/sources"}, u.EscapedPath()) {
-		return invalid("the state %.80q is none of the pages /, /objects, /actors and /sources", v.State)
+	if !page(u.EscapedPath()) {
+		return invalid("the state %.80q is none of the pages /, /objects, /actors, /actors/USER and /sources", v.State)
 	}
 	if _, err := url.ParseQuery(u.RawQuery); err != nil || strings.ContainsFunc(v.State, unicode.IsControl) {
 		return invalid("the state is not well-formed")

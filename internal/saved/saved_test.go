@@ -98,10 +98,15 @@ func TestHostileViews(t *testing.T) {
 	}
 	for _, state := range []string{
 		"", "objects", "//evil.example/", "/\\evil.example", "https://evil.example/", "javascript:alert(1)", "/%2f/evil.example", "/?a#b", "/api/v1/sql", "/views/x",
-		"/?filter=%zz", "/?a\r\nSet-Cookie: x", "/?\x00", "/?" + strings.Repeat("x", MaxState), "/?\xff", "/objects/../sources", "?x", "/objects/",
+		"/?filter=%zz", "/?a\r\nSet-Cookie: x", "/?\x00", "/?" + strings.Repeat("x", MaxState), "/?\xff", "/objects/../sources", "?x", "/objects/", "/actors/", "/actors/..", "/actors/a/b",
 	} {
 		var invalid *InvalidError
 		if _, err := s.Create("x", state); !errors.As(err, &invalid) {
+			t.Errorf("state %q: %v", state, err)
+		}
+	}
+	for i, state := range []string{"/actors/alice%2Fadmin?since=2h", "/actors/system:serviceaccount:shop:deployer", "/objects?filter=a"} {
+		if _, err := s.Create(strings.Repeat("s", i+1), state); err != nil {
 			t.Errorf("state %q: %v", state, err)
 		}
 	}

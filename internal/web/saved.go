@@ -152,6 +152,6 @@ func (s *server) openView(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("open view: %w", err)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, (&url.URL{Path: u.Path, RawQuery: u.RawQuery}).String(), http.StatusSeeOther)
+	http.Redirect(w, r, (&url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}).String(), http.StatusSeeOther)
 	return nil
 }

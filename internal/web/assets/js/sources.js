@@ -106,13 +106,25 @@ function chart(h, gaps) {
   return [caption, el, ends];
 }
 
+/**
+ * Where an open range begins, so that a gap before the first event is in the
+ * picture; "" lets the server choose.
+ * @param {string} gaps
+ */
+function reach(gaps) {
+  const first = document.querySelector("#sources .store time")?.getAttribute("datetime");
+  const known = [first ?? "", ...gaps.split(" ").map((g) => g.split("/")[0])].filter((t) => t);
+  return first ? (known.sort()[0] ?? "") : "";
+}
+
 /** Asks when each source's events were. @param {State} state @param {AbortSignal} signal */
 async function askArrivals(state, signal) {
   for (const card of cards()) {
     const name = card.dataset.source ?? "";
     const host = /** @type {HTMLElement} */ (card.querySelector(".arrivals"));
     // Every line counts here, not each request once; the filter of the other views does not.
-    const p = scopeOf({ ...state, cel: `source == ${quote(name)} && stage != ""` }, { buckets: 120 });
+    const since = state.since || reach(host.dataset.gaps ?? "");
+    const p = scopeOf({ ...state, since, cel: `source == ${quote(name)} && stage != ""` }, { buckets: 120 });
     try {
       arrivals.set(name, await ask("histogram", p, { signal }));
     } catch (err) {
