@@ -1,20 +1,405 @@
 package web
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/ktrail/ktrail/audit"
 )
 
+// written is an event about configmaps/story in the namespace lab. bodies are
+// fields of the event, such as "requestObject".
+func written(t testing.TB, second int, level, verb, user string, code int, bodies string) audit.Event {
+	t.Helper()
+	if bodies != "" {
+		bodies = "," + bodies
+	}
+	return decoded(t, fmt.Sprintf(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":%q,"auditID":"story-%d","stage":"ResponseComplete",`+
+		`"requestURI":"/api/v1/namespaces/lab/configmaps/story","verb":%q,"user":{"username":%q},"sourceIPs":["192.0.2.7"],"userAgent":"kubectl/v1.37.2",`+
+		`"objectRef":{"resource":"configmaps","namespace":"lab","name":"story","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":%d},`+
+		`"requestReceivedTimestamp":"2026-11-22T19:49:%02d.000000Z","stageTimestamp":"2026-11-22T19:49:%02d.000500Z"%s}`, level, second, verb, user, code, second, second, bodies))
+}
+
+// story is an object's life with every way in which a change can be recorded.
+func story(t testing.TB) []audit.Event {
+	object := func(version, colour, more string) string {
+		return fmt.Sprintf(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"story","namespace":"lab","uid":"u1","resourceVersion":%q,`+
+			`"annotations":{"note":"<img src=x onerror=window.hurt=1>\u202e"},"managedFields":[{"manager":"kubectl","time":%q}]},`+
+			`"data":{"colour":%q,"a":"1","b":"2","c":"3","d":"4","e":"5","f":"6","g":"7","h":"8","lines":"one\ntwo\n</td><script>window.hurt=1</script>\n"%s}}`, version, version, colour, more)
+	}
+	both := func(o string) string { return `"requestObject":` + o + `,"responseObject":` + o }
+	return []audit.Event{
+		written(t, 10, "RequestResponse", "create", "alice", 201, both(object("1", "red", ""))),
+		written(t, 20, "RequestResponse", "update", "bob", 200, both(object("2", "green", ""))),
+		written(t, 25, "Metadata", "get", "eve", 403, ""),
+		written(t, 30, "RequestResponse", "update", "<b onmouseover=window.hurt=1>mallory</b>", 200, both(object("3", "blue", `,"z":"<svg onload=window.hurt=1>"`))),
+		written(t, 35, "Request", "patch", "carol", 200, `"requestObject":{"data":{"colour":"black","a":null},"metadata":{"labels":{"\u003ci\u003e":"x"}}}`),
+		written(t, 40, "Metadata", "update", "dave", 200, ""),
+		written(t, 45, "Metadata", "delete", "bob", 200, ""),
+	}
+}
+
+const storyPath = "demo%2Flab%2F%2Fconfigmaps%2Fstory"
+
+// TestObjectsInChromium uses the Objects view as a person does.
 func TestObjectsInChromium(t *testing.T) {
 	events := append(sampleEvents(t), decoded(t, hostile))
+	first := len(events) + 1 // ID of the story's first event
+	events = append(events, story(t)...)
 	ts := newTestServer(t, events)
 	b := newTab(t)
 	b.dark(false)
+	const rows = `[...document.querySelectorAll(".tl-row:not([hidden])")].sort((a, b) => a.dataset.at - b.dataset.at)`
+	const nodes = `[...document.querySelectorAll(".tree [role=treeitem]")]`
+
+	t.Run("tree", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/objects")
+		b.is(nodes + `.length > 5 && ` + rows + `.length > 10`)
+		if got := eval[string](b, nodes+`[0].getAttribute("aria-label")`); !strings.HasPrefix(got, "demo, 1,639 requests") {
+			t.Errorf("the first node is %q", got)
+		}
+		eval[bool](b, `(`+nodes+`.find((n) => n.getAttribute("aria-label").startsWith("lab,")).focus(), true)`)
+		b.keys(kb.ArrowRight)
+		b.is(`document.activeElement.getAttribute("aria-expanded") === "true"`)
+		b.keys(kb.ArrowDown)
+		b.is(`document.activeElement.getAttribute("aria-label").startsWith("configmaps, 7")`)
+		b.keys("\r")
+		b.is(`location.search.includes("under=demo%2Flab%2F%2Fconfigmaps") && ` + rows + `.length === 1`)
+		b.drawn()
+		b.is(`document.activeElement.getAttribute("aria-selected") === "true"`)
+		b.keys(kb.ArrowRight)
+		b.is(`document.activeElement.getAttribute("aria-expanded") === "true"`)
+		b.keys(kb.ArrowDown)
+		b.is(`document.activeElement.getAttribute("aria-level") === "4"`)
+		b.keys("\r")
+		b.is(`location.search.includes("object=` + storyPath + `")`)
+		b.drawn()
+		eval[bool](b, `(history.back(), true)`)
+		b.is(`!location.search.includes("object=") && document.querySelector(".history").hidden`)
+		eval[bool](b, `(history.back(), true)`)
+		b.is(`!location.search.includes("under=") && ` + rows + `.length > 10`)
+		b.drawn()
+	})
+
+	t.Run("find in the tree", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/objects")
+		b.keys("f")
+		b.is(`document.activeElement.id === "tree-find"`)
+		eval[bool](b, `(() => { const f = document.getElementById("tree-find"); f.value = "Story"; f.dispatchEvent(new Event("input")); return true })()`)
+		b.is(rows + `.length === 1 && ` + nodes + `.some((n) => n.getAttribute("aria-level") === "4" && n.getAttribute("aria-label").startsWith("story,"))`)
+		b.drawn()
+	})
+
+	t.Run("rows say what they show", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/objects?under=demo%2Flab")
+		got := eval[string](b, rows+`[0].getAttribute("aria-label")`)
+		for _, want := range []string{"configmaps/story, lab · demo", "created", "changed ×4", "deleted", "read – denied", "last 2026-11-22 19:49:45"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("the row says %q, without %q", got, want)
+			}
+		}
+	})
+
+	t.Run("zoom at the cursor, drag, keyboard, back", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/objects")
+		b.is(rows + `.length > 10`)
+		box := eval[[]float64](b, `(() => { const r = document.querySelector(".tl-marks").getBoundingClientRect(); return [r.left, r.top, r.width] })()`)
+		x, y := box[0]+box[2]*0.8, box[1]+60
+		eval[bool](b, fmt.Sprintf(`(document.querySelector(".tl-body").dispatchEvent(new WheelEvent("wheel", { clientX: %f, clientY: %f, deltaY: -60, ctrlKey: true, bubbles: true, cancelable: true })), true)`, x, y))
+		b.is(`location.search.includes("since=") && location.search.includes("until=")`)
+		b.drawn()
+		const span = `(Date.parse(new URLSearchParams(location.search).get("until")) - Date.parse(new URLSearchParams(location.search).get("since")))`
+		one := eval[float64](b, span)
+		if one < 200_000 || one > 300_000 { // of 340 s
+			t.Errorf("after a turn of the wheel %v ms are in sight", one)
+		}
+		b.do(chromedp.DragAndDropXY(x, y, x-200, y, 5))
+		b.is(`!document.querySelector(".tl-body.dragging")`)
+		b.is(`Math.abs(` + span + fmt.Sprintf(` - %f) < 10`, one))
+		b.drawn()
+		eval[bool](b, `(document.querySelector(".tl-list").focus(), true)`)
+		since := eval[string](b, `new URLSearchParams(location.search).get("since")`)
+		b.keys("+")
+		b.is(span + fmt.Sprintf(` < %f`, one*0.7))
+		b.drawn()
+		b.keys(kb.ArrowLeft)
+		b.is(`new URLSearchParams(location.search).get("since") !== ` + fmt.Sprintf("%q", since))
+		b.drawn()
+		b.keys(kb.End)
+		b.is(`document.querySelector(".tl-row.active").getAttribute("aria-posinset") === document.querySelector(".tl-row.active").getAttribute("aria-setsize")`)
+		b.keys(kb.Home)
+		b.is(`document.querySelector(".tl-row.active").getAttribute("aria-posinset") === "1" && document.querySelector(".tl-list").getAttribute("aria-activedescendant") === document.querySelector(".tl-row.active").id`)
+		b.keys("]")
+		b.is(`document.querySelector(".tl .sr").textContent.includes("2026-11-22")`)
+		b.keys("0")
+		b.is(`!location.search.includes("since=")`)
+		b.drawn()
+	})
+
+	t.Run("history and differences", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/objects?under=demo%2Flab")
+		// On the mark of mallory's change.
+		box := eval[[]float64](b, `(() => { const r = document.querySelector(".tl-marks").getBoundingClientRect(); return [r.left, r.top, r.width] })()`)
+		from := eval[float64](b, `Number(document.querySelector(".tl-row").getBoundingClientRect().right)`)
+		if from > box[0]+1 {
+			t.Errorf("the canvas begins at %v below the labels, which end at %v", box[0], from)
+		}
+		eval[bool](b, rows+`[0].click() || true`)
+		b.do(chromedp.MouseClickXY(box[0]-60, box[1]+10))
+		b.is(`document.querySelectorAll(".revs tr[data-id]").length === 6`)
+		b.drawn()
+		who := eval[string](b, `[...document.querySelectorAll(".revs .by")].map((c) => c.textContent.trim()).join("|")`)
+		if who != "bob|dave|carol|<b onmouseover=window.hurt=1>mallory</b>|bob|alice" {
+			t.Errorf("the revisions are by %s", who)
+		}
+		// The newest is open: it deleted, and its audit level kept no body.
+		pane := eval[string](b, `document.querySelector(".hist-pane").innerText`)
+		for _, want := range []string{"delete at 2026-11-22 19:49:45", "2 changes in between were recorded without the object", "recorded this request at level Metadata", "- level: RequestResponse", `resources: ["configmaps"]`} {
+			if !strings.Contains(pane, want) {
+				t.Errorf("the pane lacks %q:\n%s", want, pane)
+			}
+		}
+		if href := eval[string](b, `document.querySelector(".told a").getAttribute("href")`); href != "/actors/bob" {
+			t.Errorf("bob leads to %s", href)
+		}
+
+		// Of mallory's change both objects are there.
+		eval[bool](b, `(document.querySelectorAll(".revs tr[data-id]")[3].click(), true)`)
+		b.is(fmt.Sprintf(`location.search.includes("diff=%d") && document.querySelector(".diff.side")`, first+3))
+		b.drawn()
+		diff := eval[string](b, `[...document.querySelectorAll(".diff tr")].map((r) => [...r.cells].map((c) => c.textContent).join(" ")).join("\n")`)
+		for _, want := range []string{"−   colour: green", "+   colour: blue", `+   z: "<svg onload=window.hurt=1>"`, "unchanged lines", "data.colour"} {
+			if !strings.Contains(diff, want) {
+				t.Errorf("the difference lacks %q:\n%s", want, diff)
+			}
+		}
+		if strings.Contains(diff, "managedFields") || strings.Contains(diff, "resourceVersion") {
+			t.Errorf("noise is not folded:\n%s", diff)
+		}
+		if n := eval[int](b, `document.querySelectorAll(".diff mark").length`); n < 2 {
+			t.Errorf("%d words are marked", n)
+		}
+		b.keys("n")
+		b.is(`document.querySelector(".diff-sum").textContent.includes("change 1 of 2")`)
+		b.keys("n")
+		b.is(`document.querySelector(".diff-sum").textContent.includes("change 2 of 2")`)
+		b.keys("p")
+		b.is(`document.querySelector(".diff-sum").textContent.includes("change 1 of 2")`)
+		eval[bool](b, `([...document.querySelectorAll(".diff-bar button")].find((x) => x.textContent === "Inline").click(), true)`)
+		b.is(`document.querySelector(".diff.inline") && location.search.includes("form=inline")`)
+		b.drawn()
+		eval[bool](b, `([...document.querySelectorAll(".diff-bar button")].find((x) => x.textContent.includes("folded")).click(), true)`)
+		b.is(`document.querySelector(".diff").textContent.includes("managedFields") && location.search.includes("noise=1")`)
+		b.drawn()
+		eval[bool](b, `(document.querySelector(".diff .fold button").click(), true)`)
+
+		// Any two: the first against mallory's.
+		eval[bool](b, `(document.querySelector(".revs tr:last-child input[name=rev-a]").click(), true)`)
+		b.is(fmt.Sprintf(`location.search.includes("diff=%d..%d") && document.querySelector(".diff").textContent.includes("colour: red")`, first, first+3))
+		b.drawn()
+		b.do(chromedp.Reload())
+		b.drawn()
+		b.is(`document.querySelector(".diff.inline").textContent.includes("colour: red") && document.querySelector(".revs tr:last-child input[name=rev-a]").checked`)
+
+		// Carol's patch is all that was recorded of her change.
+		eval[bool](b, `(document.querySelectorAll(".revs tr[data-id]")[2].click(), true)`)
+		b.is(`document.querySelector(".patch")`)
+		b.drawn()
+		patch := eval[string](b, `document.querySelector(".hist-pane").innerText`)
+		for _, want := range []string{"only the patch", "data.colour", `"black"`, "−", "data.a", "metadata.labels.<i>", "- level: RequestResponse"} {
+			if !strings.Contains(patch, want) {
+				t.Errorf("the patch lacks %q:\n%s", want, patch)
+			}
+		}
+		eval[bool](b, `(document.querySelector(".marks").open = true, true)`)
+		b.is(`document.querySelectorAll(".marks tbody tr").length === 7`)
+		eval[bool](b, `([...document.querySelectorAll(".marks tbody tr")].find((r) => r.textContent.includes("denied")).querySelector("button").click(), true)`)
+		b.is(fmt.Sprintf(`location.search.includes("event=%d") && document.querySelector(".card").innerText.includes("eve")`, first+2))
+		b.drawn()
+		b.keys("\x1b")
+		b.is(`document.querySelector(".history").hidden && !location.search.includes("object=")`)
+		b.drawn()
+	})
+
+	t.Run("hostile text", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/objects?filter=user.contains(%22script%22)")
+		b.is(rows + `.length === 1`)
+		row := eval[string](b, rows+`[0].textContent`)
+		if !strings.Contains(row, "⟨U+202E⟩txt.exe⟨U+0007⟩⟨U+200B⟩") {
+			t.Errorf("the row is %q", row)
+		}
+		eval[bool](b, `(document.querySelector(".tl-list").focus(), true)`)
+		b.keys("\r")
+		b.is(`document.querySelector(".hist-head h2").textContent.includes("⟨U+202E⟩txt.exe") && document.querySelectorAll(".revs tr[data-id]").length === 1`)
+		b.drawn()
+		eval[bool](b, `(document.querySelector(".revs .as-link").click(), true)`)
+		b.is(`document.querySelector(".card")`)
+		b.drawn()
+		if card := eval[string](b, `document.querySelector(".card").innerText`); !strings.Contains(card, `</pre><script>window.hurt=1</script>`) || !strings.Contains(card, `"><img src=x onerror=window.hurt=1>`) {
+			t.Errorf("the event says:\n%s", card)
+		}
+		if eval[bool](b, `"hurt" in window || document.querySelector("main script, main img, main svg, [onclick], [onerror]") !== null`) {
+			t.Error("text of an event became part of the page")
+		}
+	})
+	t.Run("live", func(t *testing.T) {
+		b.t = t
+		b.open(ts.URL + "/objects?under=demo%2Flab&object=" + storyPath)
+		b.keys("l")
+		b.is(`location.search.includes("live=1") && document.getElementById("live").classList.contains("ready")`)
+		b.drawn()
+		e := written(t, 59, "Metadata", "create", "zoe", 201, "")
+		e.Time += 10e6 // behind all others
+		ts.source.Append(e)
+		b.is(rows + `[0].getAttribute("aria-label").includes("created ×2")`)
+		b.is(`[...document.querySelectorAll(".revs .by")].some((c) => c.textContent.trim() === "zoe")`)
+		e.Name = "other"
+		ts.source.Append(e)
+		b.is(rows + `.length === 2`)
+		b.drawn()
+		b.keys("l")
+		b.is(`!location.search.includes("live=")`)
+		b.drawn()
+	})
+	b.t = t
+}
+
+// TestTimelineFrames pans and zooms over 5,000 rows with a million marks, and
+// tells how long the frames took. It asserts that marks were drawn, not how fast.
+func TestTimelineFrames(t *testing.T) {
+	ts := newTestServer(t, nil)
+	b := newTab(t)
+	b.do(chromedp.EmulateViewport(1920, 1080))
 	b.open(ts.URL + "/objects")
-	b.is(`document.querySelectorAll(".tl-row:not([hidden])").length > 5`)
-	b.shot("objects-1")
-	t.Log(eval[string](b, `document.querySelector(".tree").innerText.slice(0,400)`))
-	eval[bool](b, `(document.querySelector(".tl-row").getBoundingClientRect(), true)`)
-	b.open(ts.URL + "/objects?resource=deployments")
-	b.shot("objects-2")
-	t.Log(eval[string](b, `[...document.querySelectorAll(".tl-row")].map((r)=>r.getAttribute("aria-label")).join("\n")`))
+	script := `(async () => {
+		const base = new URL(document.querySelector("script[src*='js/main.js']").src);
+		const { Timeline } = await import(new URL("timeline.js", base));
+		const { Lane, Row } = await import(new URL("timeline-data.js", base));
+		const main = document.getElementById("objects");
+		const host = document.createElement("div");
+		host.className = "tl";
+		main.replaceChildren(host);
+		const hour = 3600e3, start = Date.UTC(2026, 10, 22), rows = [];
+		let seed = 1;
+		const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+		for (let r = 0; r < 5000; r++) {
+			const lane = new Lane({ cluster: "c", namespace: "n" + (r % 50), api_group: "apps", resource: "deployments", name: "web-" + r }, 200);
+			let t = start;
+			for (let m = 0; m < 200; m++) lane.push((t += random() * 240e3), random() < 0.9 ? [0, 4, 4, 12, 12, 12, 8][Math.floor(random() * 7)] : Math.floor(random() * 24), 1, r * 200 + m);
+			const row = new Row("r" + r, lane.key);
+			row.fine = lane;
+			rows.push(row);
+		}
+		const tl = new Timeline(host, { range() {}, select() {}, about: async () => "", more() {} });
+		tl.setRange(start, start + 7 * hour);
+		tl.setRows(rows, [-Infinity, Infinity]);
+		const next = () => new Promise((done) => requestAnimationFrame(done));
+		await next(); await next();
+		const measure = async (n, step) => {
+			const between = [], work = [];
+			let least = Infinity, before = await next();
+			for (let i = 0; i < n; i++) {
+				step(i);
+				const began = performance.now();
+				tl.paint();
+				work.push(performance.now() - began);
+				least = Math.min(least, tl.marks);
+				const now = await next();
+				between.push(now - before);
+				before = now;
+			}
+			between.sort((a, b) => a - b); work.sort((a, b) => a - b);
+			const at = (list, q) => Math.round(list[Math.floor((list.length - 1) * q)] * 10) / 10;
+			return { frames: n, least, frame: [0.5, 0.95, 1].map((q) => at(between, q)), script: [0.5, 0.95, 1].map((q) => at(work, q)) };
+		};
+		const out = {};
+		out.pan = await measure(180, (i) => tl.pan(i % 60 < 30 ? 0.01 : -0.01));
+		out.zoom = await measure(120, (i) => tl.zoom(i % 60 < 30 ? 0.97 : 1 / 0.97, 300));
+		out.scroll = await measure(180, () => (tl.body.scrollTop += 120));
+		tl.destroy();
+		return JSON.stringify({ marks: rows.length * 200, ...out });
+	})()`
+	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m struct {
+		Marks             int
+		Pan, Zoom, Scroll struct {
+			Frames, Least int
+			Frame, Script []float64 // median, 95th of 100, most, in ms
+		}
+	}
+	if err := json.Unmarshal([]byte(got), &m); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("5,000 rows, %d marks, 1920x1080; ms at the median, the 95th percentile, the most", m.Marks)
+	t.Logf("pan:    frame %v, of it script %v", m.Pan.Frame, m.Pan.Script)
+	t.Logf("zoom:   frame %v, of it script %v", m.Zoom.Frame, m.Zoom.Script)
+	t.Logf("scroll: frame %v, of it script %v", m.Scroll.Frame, m.Scroll.Script)
+	if m.Marks != 1_000_000 || m.Pan.Least < 1000 || m.Zoom.Least < 1000 || m.Scroll.Least < 1000 {
+		t.Errorf("fewer marks were drawn than are in sight: %s", got)
+	}
+}
+
+// shots of the Objects view, for the README and to look at.
+func TestObjectsScreenshots(t *testing.T) {
+	events := append(sampleEvents(t), decoded(t, hostile))
+	first := len(events) + 1
+	events = append(events, story(t)...)
+	ts := newTestServer(t, events)
+	b := newTab(t)
+	for _, dark := range []bool{false, true} {
+		b.dark(dark)
+		suffix := "-light"
+		if dark {
+			suffix = "-dark"
+		}
+		for _, size := range []struct{ w, h int64 }{{375, 812}, {768, 1024}, {1280, 800}, {1920, 1080}, {2560, 1440}} {
+			b.do(chromedp.EmulateViewport(size.w, size.h))
+			name := fmt.Sprintf("-%d%s", size.w, suffix)
+			b.open(ts.URL + "/objects")
+			b.shot("objects" + name)
+			b.open(fmt.Sprintf("%s/objects?under=demo%%2Flab&object=%s&diff=%d", ts.URL, storyPath, first+3))
+			b.is(`document.querySelector(".diff")`)
+			b.shot("objects-diff" + name)
+			if size.w == 375 {
+				eval[bool](b, `(document.querySelector(".tree-open").click(), true)`)
+				b.shot("objects-tree" + name)
+			}
+			if size.w == 1280 {
+				b.open(ts.URL + "/objects?since=1h")
+				b.shot("objects-empty" + name)
+				b.open(ts.URL + "/objects?object=" + storyPath)
+				b.shot("objects-policy" + name)
+			}
+		}
+		b.do(chromedp.EmulateViewport(1280, 800))
+		b.open(ts.URL + "/objects?resource=deployments&object=demo%2Fsearch%2Fapps%2Fdeployments%2Fapi")
+		b.is(`document.querySelector(".revs")`)
+		b.drawn()
+		b.shot("objects-story" + suffix)
+		if *rewrite {
+			name := "objects.png"
+			if dark {
+				name = "objects-dark.png"
+			}
+			if err := os.WriteFile(filepath.Join("..", "..", "docs", "images", name), b.picture(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

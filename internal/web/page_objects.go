@@ -18,7 +18,7 @@ func objectsView() view {
 	return view{
 		Name: "objects", Title: "Objects", Path: "/objects", Routes: []string{"/objects"}, Go: "o",
 		// The same names as in js/objects.js, which says what they are.
-		Own: []string{"under", "find", "object", "diff", "event", "form", "noise"},
+		Own: []string{"under", "find", "object", "diff", "event", "form", "noise", "status"},
 		Keys: []keyHelp{
 			{[]string{"f"}, "find in the tree"},
 			{[]string{"↑", "↓"}, "next, previous row or node"},

@@ -95,8 +95,10 @@ export class DiffView {
     scroll.setAttribute("aria-label", "Difference");
     const table = element("table", inline ? "diff inline" : "diff side", "");
     table.append(element("caption", "sr", "Difference of two revisions, line by line"));
+    const widths = document.createElement("colgroup");
+    for (const name of inline ? ["no", "no", "sign", "text"] : ["no", "sign", "text", "no", "sign", "text"]) widths.append(element("col", "col-" + name, ""));
     const body = document.createElement("tbody");
-    table.append(body);
+    table.append(widths, body);
     scroll.append(table);
     const draw = { a, b, inline, columns: inline ? 4 : 6 };
     /** @type {HTMLElement[]} */
@@ -109,7 +111,8 @@ export class DiffView {
       } else {
         const first = block.steps[0];
         const head = element("tr", "path", "");
-        const cell = element("th", "", visible((first.kind === "added" ? b[first.b] : a[first.a]).path) || "the whole object");
+        const at = (first.kind === "added" ? b[first.b] : a[first.a]).path;
+        const cell = element("th", "", at === "apiVersion" ? "the whole object" : visible(at));
         cell.setAttribute("colspan", String(draw.columns));
         cell.setAttribute("scope", "rowgroup");
         head.append(cell);

@@ -18,9 +18,10 @@ import { words } from "./timeline-data.js";
 /** @typedef {import("./diff-bodies.js").Recorded} Recorded */
 /** @typedef {import("./timeline-data.js").Row} Row */
 /** @typedef {{event: Event, fields?: {path: string, old?: unknown, new?: unknown}[], patch?: unknown, note?: string}} Change */
-/** @typedef {{diff: string, event: string, inline: boolean, noise: boolean}} Open what of the object is open */
+/** @typedef {{diff: string, event: string, inline: boolean, noise: boolean, status: boolean}} Open what of the object is open */
 
 const page = 100;
+const accounts = "system:serviceaccount:";
 const mostMarks = 500;
 
 export class History {
@@ -38,7 +39,7 @@ export class History {
     /** @type {DiffView | null} */
     this.view = null;
     /** @type {Open} */
-    this.open = { diff: "", event: "", inline: false, noise: false };
+    this.open = { diff: "", event: "", inline: false, noise: false, status: false };
     this.asking = new AbortController();
     this.drawing = 0;
   }
@@ -55,9 +56,11 @@ export class History {
 
   /** @param {Key} key @param {Open} open @param {boolean} again ask even if it is the same object */
   async show(key, open, again) {
+    const listed = this.open.status === open.status;
     this.open = open;
     const id = path(key);
     if (id === this.id && !again) {
+      if (!listed) this.draw();
       this.mark();
       await this.pane();
       return;
@@ -128,22 +131,16 @@ export class History {
     if (!this.list) return;
     const out = [];
     for (const w of this.warnings ?? []) out.push(element("p", "note", short(w.text, 400)));
+    const shown = this.changes.filter((c) => this.open.status || !isStatus(c.event));
     if (this.changes.length) {
       const table = element("table", "revs", "");
       table.append(element("caption", "sr", "Revisions, newest first"));
-      const head = document.createElement("thead");
-      const cells = document.createElement("tr");
-      for (const [label, sr] of [["", "compare"], ["Time", ""], ["Who", ""], ["Request", ""], ["Changed", ""]]) {
-        const th = element("th", "", label);
-        th.setAttribute("scope", "col");
-        if (sr) th.append(element("span", "sr", sr));
-        cells.append(th);
-      }
-      head.append(cells);
+      const widths = document.createElement("colgroup");
+      for (const name of ["pick", "when", "what"]) widths.append(element("col", "col-" + name, ""));
       const body = document.createElement("tbody");
-      body.append(...this.changes.map((c) => this.row(c)));
-      table.append(head, body);
-      out.push(table);
+      body.append(...shown.map((c) => this.row(c)));
+      table.append(widths, body);
+      out.push(this.listHead(this.changes.length - shown.length), table);
     } else if (!this.warnings?.length || !this.key?.name) {
       out.push(element("p", "note", this.key?.name ? "No change of it is recorded; its marks are below." : "Requests of this row name no object, such as a list or the deletion of a collection. Its marks are below."));
     }
@@ -161,10 +158,23 @@ export class History {
     this.mark();
     this.named(
       this.changes
-        .filter((c) => counts(c.event))
+        .filter((c) => counts(c.event) && !isStatus(c.event))
         .map((c) => ({ t: Date.parse(c.event.time), text: short(who(c.event), 60) }))
         .reverse(),
     );
+  }
+
+  /** What the boxes are, and whether what controllers say of the object's state is listed. @param {number} hidden */
+  listHead(hidden) {
+    const p = element("p", "list-head", "");
+    p.append(element("span", "quiet", "from, to · newest first"));
+    if (hidden || this.open.status) {
+      const button = action(this.open.status ? "Hide status updates" : `${hidden} status ${hidden === 1 ? "update" : "updates"} hidden`, () => this.app.go((q) => (this.open.status ? q.delete("status") : q.set("status", "1")), { replace: true }));
+      button.setAttribute("aria-pressed", String(this.open.status));
+      button.title = "Updates of the object's status, most of them by controllers";
+      p.append(button);
+    }
+    return p;
   }
 
   async older() {
@@ -203,15 +213,13 @@ export class History {
     const open = action("", () => this.go(counts(e) ? { diff: id } : { event: id }));
     open.className = "as-link";
     open.append(timeElement(e.time, "second"));
-    at.append(open);
-    const by = element("td", "by", "");
-    by.append(this.actor(e));
+    at.append(open, this.actor(e));
     const what = element("td", "what", "");
     const sub = e.subresource ? " " + short(e.subresource, 30) : "";
-    what.append(element("span", `verb ${verbClass(e)}`, short(e.verb, 30) + sub), " ", outcome(e));
-    const changed = element("td", "changed", "");
+    const changed = element("div", "changed", "");
     changed.append(...this.brief(c));
-    row.append(pick, at, by, what, changed);
+    what.append(element("span", `verb ${verbClass(e)}`, short(e.verb, 30) + sub), " ", outcome(e), changed);
+    row.append(pick, at, what);
     row.addEventListener("click", (ev) => {
       if (ev.target instanceof Element && ev.target.closest("a, button, input")) return;
       open.click();
@@ -249,10 +257,12 @@ export class History {
 
   /** @param {Event} e */
   actor(e) {
-    const span = element("span", "", "");
+    const span = element("span", "by", "");
     const a = (/** @type {string} */ user) => {
-      const el = link(short(user, 80), this.app.link("actors", undefined, "/actors/" + encodeURIComponent(user)));
+      const el = link(user.startsWith(accounts) ? short(user.slice(accounts.length), 120) : short(user, 120), this.app.link("actors", undefined, "/actors/" + encodeURIComponent(user)));
       el.title = `What else ${short(user)} did`;
+      // The part that all service accounts share gives way where there is little room.
+      if (user.startsWith(accounts)) el.prepend(element("span", "prefix", accounts));
       return el;
     };
     span.append(e.user ? a(e.user) : element("i", "quiet", "nobody"));
@@ -293,7 +303,8 @@ export class History {
     if (event && !diff) return ["", ""];
     const [a, b] = diff.split("..");
     if (b) return [a, b];
-    const to = a || String(this.changes.find((c) => counts(c.event))?.event.id ?? "");
+    const newest = this.changes.find((c) => counts(c.event) && !isStatus(c.event)) ?? this.changes.find((c) => counts(c.event));
+    const to = a || String(newest?.event.id ?? "");
     const at = this.changes.findIndex((c) => String(c.event.id) === to);
     const created = at >= 0 && this.changes[at].event.verb === "create" && !this.changes[at].event.subresource;
     const before = at < 0 || created ? undefined : this.changes.slice(at + 1).find((c) => counts(c.event) && bodied(c.event));
@@ -350,14 +361,24 @@ export class History {
     }
     if (!a && b.event.verb !== "create") out.push(element("p", "note", "No object before it was recorded: this is the whole object."));
     else if (a && !a.object) out.push(element("p", "note", `${a.why || "No object before it was recorded."} This is the whole object.`));
-    const place_ = element("div", "diff-view", "");
-    this.view = new DiffView(place_, {
+    const between = this.between(a, b);
+    if (between) out.push(element("p", "note", `${between === 1 ? "1 change in between was" : between + " changes in between were"} recorded without the object; what ${between === 1 ? "it" : "they"} changed is part of this.`));
+    const inner = element("div", "diff-view", "");
+    this.view = new DiffView(inner, {
       form: (on) => this.app.go((p) => (on ? p.set("form", "inline") : p.delete("form")), { replace: true }),
       noise: (on) => this.app.go((p) => (on ? p.set("noise", "1") : p.delete("noise")), { replace: true }),
     });
-    out.push(place_);
+    out.push(inner);
     this.view.show({ before: a?.object ?? null, after: b.object, inline, noise });
     side.replaceChildren(...out);
+  }
+
+  /** How many changes between two revisions kept no object. @param {Recorded | null} a @param {Recorded} b */
+  between(a, b) {
+    const at = (/** @type {Recorded | null} */ r) => this.changes.findIndex((c) => c.event.id === r?.event.id);
+    const [older, newer] = [at(a), at(b)];
+    if (older < 0 || newer < 0) return 0;
+    return this.changes.slice(Math.min(older, newer) + 1, Math.max(older, newer)).filter((c) => counts(c.event) && !bodied(c.event)).length;
   }
 
   /** Who did what, and where to go from there. @param {Recorded} r */
@@ -467,6 +488,11 @@ export class History {
 /** Whether the object is another one after the event. @param {Event} e */
 function counts(e) {
   return e.final && (e.code ?? 0) < 400 && e.verb !== "deletecollection" && !["exec", "attach", "portforward", "proxy"].includes(e.subresource ?? "");
+}
+
+/** @param {Event} e */
+function isStatus(e) {
+  return e.subresource === "status";
 }
 
 /** Whether an event may have recorded the object. @param {Event} e */

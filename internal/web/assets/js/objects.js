@@ -3,7 +3,8 @@
 //
 // The URL's own parameters: under (the node of the tree), find (what the tree is
 // searched for), object, diff (FROM..TO, or TO alone for the one before it), event
-// (of a mark that is no revision), form=inline, noise. The zoom is the range.
+// (of a mark that is no revision), form=inline, noise, status (its updates are
+// listed). The zoom is the range.
 
 import { ask, scopeOf } from "./api.js";
 import { recorded } from "./diff-bodies.js";
@@ -24,7 +25,7 @@ import { legend, Timeline } from "./timeline.js";
 /** @typedef {{range: {from: string, to: string}, lanes: WireLane[] | null, next?: string, warnings?: {text: string}[]}} LanesAnswer */
 /** @typedef {{question: string, from: number, to: number, lanes: Map<string, Lane>}} Known */
 
-const own = ["under", "find", "object", "diff", "event", "form", "noise"];
+const own = ["under", "find", "object", "diff", "event", "form", "noise", "status"];
 const firstLanes = 300;
 const mostLanes = 5000;
 
@@ -176,6 +177,7 @@ function add(id, lane, around, from, to, state) {
 function show() {
   const list = [...rows.values()].sort((a, b) => (order.get(a.id) ?? 0) - (order.get(b.id) ?? 0));
   const { since, until } = app.state();
+  parts.timeline.style.setProperty("--rows", String(list.length));
   timeline.endless = next !== "" && rows.size < mostLanes;
   // Before an open beginning there is nothing, and that is known.
   timeline.setRows(list, [since ? known[0] : -Infinity, until ? known[1] : Infinity]);
@@ -308,7 +310,7 @@ async function showHistory(state, fresh) {
     history.close();
     return;
   }
-  await history.show(o.key, { diff: p.get("diff") ?? "", event: p.get("event") ?? "", inline: p.get("form") === "inline", noise: p.has("noise") }, fresh);
+  await history.show(o.key, { diff: p.get("diff") ?? "", event: p.get("event") ?? "", inline: p.get("form") === "inline", noise: p.has("noise"), status: p.has("status") }, fresh);
 }
 
 /** @param {HTMLElement} root */

@@ -143,7 +143,7 @@ function life(ctx, row, s, colour, scale, y) {
   let free = -Infinity;
   for (let i = 0; i < s.names.length; i++) {
     const x = (s.names[i].t - s.from) * scale;
-    const next = i + 1 < s.names.length ? (s.names[i + 1].t - s.from) * scale : s.width;
+    const next = nextMark(row, s, s.names[i].t + 3 / scale, scale);
     if (next < 0 || x > s.width || next - x < 48 || x < free) continue;
     const left = Math.max(4, x + 7);
     const text = fit(ctx, s.names[i].text, next - left - 6);
@@ -155,6 +155,14 @@ function life(ctx, row, s, colour, scale, y) {
     ctx.fillText(text, left, y + 0.5);
     free = left + w;
   }
+}
+
+/** Where there is something again, a read aside. @param {Row} row @param {Scene} s @param {number} after @param {number} scale */
+function nextMark(row, s, after, scale) {
+  for (const { lane, i, j } of row.parts(after, s.to)) {
+    for (let k = i; k < j; k++) if (lane.kind[k] >> 2 !== 3) return (lane.time[k] - s.from) * scale - 5;
+  }
+  return s.width;
 }
 
 /** As much of a text as there is room for. @param {CanvasRenderingContext2D} ctx @param {string} text @param {number} room */

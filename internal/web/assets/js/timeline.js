@@ -44,6 +44,7 @@ export class Timeline {
     this.known = [-Infinity, Infinity];
     this.endless = false; // there are more rows than are known
     this.selected = "";
+    this.revealed = false; // the selected row was scrolled to
     this.active = -1;
     /** @type {{t: number, text: string}[]} */
     this.names = [];
@@ -135,11 +136,12 @@ export class Timeline {
 
   /** @param {string} id of a row, "" for none @param {{t: number, text: string}[]} [names] who made its revisions */
   select(id, names = []) {
-    const other = id !== this.selected;
+    if (id !== this.selected) this.revealed = false;
     this.selected = id;
     this.names = names;
     const at = id ? this.rows.findIndex((r) => r.id === id) : -1;
-    if (other && at >= 0) {
+    if (!this.revealed && at >= 0) {
+      this.revealed = true;
       this.active = at;
       this.reveal(at);
     }
