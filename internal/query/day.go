@@ -3,8 +3,11 @@ package query
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ktrail/ktrail/audit"
 )
@@ -57,7 +60,7 @@ type Session struct {
 type News struct {
 	Kind  string `json:"kind"` // address, agent, action (verb on resource)
 	Value string `json:"value"`
-	// Keys are the columns' values: source_ips, agent, or verb, api_group, resource, subresource.
+	// Keys are the columns' values: source_ips, agent, or api_group, resource, subresource, verb.
 	Keys  []string   `json:"keys"`
 	First audit.Time `json:"first"`
 	ID    int64      `json:"id"` // of the event
@@ -79,6 +82,8 @@ const (
 	beforeDay    = 30 * day
 	// maxActivity bounds what sessions are made of: half an hour of one agent each.
 	maxActivity = 50_000
+	// maxNews is how many values of a kind are compared with those before.
+	maxNews = 1000
 )
 
 // Day implements [Questions].
@@ -99,36 +104,53 @@ func (g *Engine) Day(ctx context.Context, q DayQuestion) (DayAnswer, error) {
 		return DayAnswer{}, err
 	}
 	f := And(user, scope)
-	a := DayAnswer{Filter: f.String(), User: q.User, Sessions: []Session{}, News: []News{}}
-	active, warnings, err := g.src.Activity(ctx, ActivityRequest{Filter: f, Range: q.Range, Width: sessionPause, Limit: maxActivity})
-	if err != nil {
+	a := DayAnswer{Filter: f.String(), User: q.User, Sessions: []Session{}, Heat: []GroupRow{}, News: []News{}}
+	kinds := []newsKind{
+		{kind: NewAction, by: []string{"api_group", "resource", "subresource", "verb"}},
+		{kind: NewAddress, by: []string{"source_ips"}},
+		{kind: NewAgent, by: []string{"agent"}},
+	}
+	if q.Range.From == 0 {
+		kinds = kinds[:1] // the heat; nothing can be new
+	}
+	var active []ActivityRow
+	var warnings [4]Warnings
+	work, stop := errgroup.WithContext(ctx)
+	work.Go(func() (err error) {
+		active, warnings[0], err = g.src.Activity(stop, ActivityRequest{Filter: f, Range: q.Range, Width: sessionPause, Limit: maxActivity})
+		return err
+	})
+	work.Go(func() (err error) {
+		var tasks []groupTask
+		for i := range kinds {
+			k := &kinds[i]
+			tasks = append(tasks, groupTask{GroupRequest{Filter: f, Range: q.Range, By: k.by, Limit: maxNews}, &k.rows})
+		}
+		warnings[1], err = g.groups(stop, tasks...)
+		return err
+	})
+	if err := work.Wait(); err != nil {
 		return DayAnswer{}, err
 	}
 	a.Sessions = sessions(active)
-	if len(active) == maxActivity {
-		a.MoreSessions = true
-	}
-	if len(a.Sessions) > n {
-		a.Sessions, a.MoreSessions = a.Sessions[:n], true
-	}
-	w, err := g.groups(ctx, groupTask{GroupRequest{Filter: f, Range: q.Range, By: []string{"api_group", "resource", "subresource", "verb"}, Limit: n}, &a.Heat})
-	if err != nil {
-		return DayAnswer{}, err
-	}
-	a.Heat = notNil(a.Heat)
-	warnings = joinWarnings(warnings, w)
-	w, err = g.news(ctx, q, WithFinal(user), f, n, &a)
-	if err != nil {
-		return DayAnswer{}, err
-	}
-	warnings = joinWarnings(warnings, w)
-	if strings.HasPrefix(q.User, accountPrefix) {
-		if a.Origin, w, err = g.origins(ctx, q, f); err != nil {
-			return DayAnswer{}, err
+	a.MoreSessions = len(a.Sessions) > n || len(active) == maxActivity
+	a.Sessions = a.Sessions[:min(n, len(a.Sessions))]
+	a.Heat = append(a.Heat, kinds[0].rows[:min(n, len(kinds[0].rows))]...)
+	work, stop = errgroup.WithContext(ctx)
+	work.Go(func() (err error) {
+		warnings[2], err = g.news(stop, q, WithFinal(user), f, kinds, n, &a)
+		return err
+	})
+	work.Go(func() (err error) {
+		if strings.HasPrefix(q.User, accountPrefix) {
+			a.Origin, warnings[3], err = g.origins(stop, q, f, firstUses(active))
 		}
-		warnings = joinWarnings(warnings, w)
+		return err
+	})
+	if err := work.Wait(); err != nil {
+		return DayAnswer{}, err
 	}
-	a.Warnings = warnings
+	a.Warnings = joinWarnings(warnings[:]...)
 	return a, nil
 }
 
@@ -184,9 +206,28 @@ func sessions(rows []ActivityRow) []Session {
 	return out
 }
 
-// news finds what the user did for the first time. What is new is decided over
-// everything that the user did; of that, what f matches in the range is told.
-func (g *Engine) news(ctx context.Context, q DayQuestion, all, f *Filter, n int, a *DayAnswer) (Warnings, error) {
+// firstUses is when each credential was used first.
+func firstUses(rows []ActivityRow) map[string]audit.Time {
+	first := map[string]audit.Time{}
+	for _, r := range rows {
+		if at, ok := first[r.Credential]; !ok || r.First < at {
+			first[r.Credential] = r.First
+		}
+	}
+	return first
+}
+
+// newsKind is the values of some columns in the range, those unknown so far.
+type newsKind struct {
+	kind string
+	by   []string
+	rows []GroupRow
+}
+
+// news takes what the user had before the range out of kinds and tells the rest.
+// What is known is decided by all that the user did, whatever the question's
+// filter. It looks back in steps: most values were there yesterday too.
+func (g *Engine) news(ctx context.Context, q DayQuestion, all, f *Filter, kinds []newsKind, n int, a *DayAnswer) (Warnings, error) {
 	b, err := g.src.Bounds(ctx)
 	if err != nil {
 		return nil, err
@@ -200,41 +241,20 @@ func (g *Engine) news(ctx context.Context, q DayQuestion, all, f *Filter, n int,
 	if from == 0 || b.Events == 0 || b.First >= from {
 		return nil, nil // nothing was before
 	}
-	kinds := []struct {
-		kind string
-		by   []string
-		rows []GroupRow
-	}{
-		{kind: NewAddress, by: []string{"source_ips"}},
-		{kind: NewAgent, by: []string{"agent"}},
-		{kind: NewAction, by: []string{"verb", "api_group", "resource", "subresource"}},
-	}
-	var tasks []groupTask
+	var warnings Warnings
 	for i := range kinds {
-		k := &kinds[i]
-		tasks = append(tasks, groupTask{GroupRequest{
-			Filter: all, Range: Range{From: start, To: q.Range.To}, By: k.by, Limit: n, FirstFrom: from, FirstID: true,
-		}, &k.rows})
-	}
-	warnings, err := g.groups(ctx, tasks...)
-	if err != nil {
-		return nil, err
-	}
-	if q.Filter != "" {
-		tasks = nil
-		for i := range kinds {
-			k := &kinds[i]
-			if len(k.rows) == 0 {
-				continue
-			}
-			tasks = append(tasks, groupTask{GroupRequest{
-				Filter: And(among(k.by, k.rows), f), Range: q.Range, By: k.by, FirstID: true, Limit: maxRows,
-			}, &k.rows})
+		if k := &kinds[i]; len(k.rows) == maxNews {
+			warnings = append(warnings, Warning{Text: fmt.Sprintf("only the %d most frequent values of %s are compared with those before; ask for a shorter time", maxNews, strings.Join(k.by, ", "))})
 		}
-		fresh := map[string]bool{}
-		for _, k := range kinds {
-			for _, r := range k.rows {
-				fresh[k.kind+"\x00"+strings.Join(r.Keys, "\x00")] = true
+	}
+	to := from
+	for _, back := range []int64{day, 4 * day, beforeDay} {
+		since := max(from-audit.Time(back), 1)
+		known := make([][]GroupRow, len(kinds))
+		var tasks []groupTask
+		for i, k := range kinds {
+			if len(k.rows) > 0 && since < to {
+				tasks = append(tasks, groupTask{GroupRequest{Filter: And(all, among(k.by, k.rows)), Range: Range{From: since, To: to}, By: k.by, CountOnly: true}, &known[i]})
 			}
 		}
 		w, err := g.groups(ctx, tasks...)
@@ -243,17 +263,39 @@ func (g *Engine) news(ctx context.Context, q DayQuestion, all, f *Filter, n int,
 		}
 		warnings = joinWarnings(warnings, w)
 		for i := range kinds {
+			seen := map[string]bool{}
+			for _, r := range known[i] {
+				seen[strings.Join(r.Keys, "\x00")] = true
+			}
 			k := &kinds[i]
-			k.rows = slices.DeleteFunc(k.rows, func(r GroupRow) bool { return !fresh[k.kind+"\x00"+strings.Join(r.Keys, "\x00")] })
+			k.rows = slices.DeleteFunc(k.rows, func(r GroupRow) bool { return seen[strings.Join(r.Keys, "\x00")] })
+		}
+		to = since
+	}
+	// Where they stand is asked for those alone.
+	var tasks []groupTask
+	found := make([][]GroupRow, len(kinds))
+	for i := range kinds {
+		k := &kinds[i]
+		if k.rows = k.rows[:min(n, len(k.rows))]; len(k.rows) > 0 {
+			tasks = append(tasks, groupTask{GroupRequest{Filter: And(f, among(k.by, k.rows)), Range: q.Range, By: k.by, FirstID: true}, &found[i]})
 		}
 	}
-	for _, k := range kinds {
-		for _, r := range k.rows {
-			v := r.Keys[0]
-			if k.kind == NewAction {
-				v = r.Keys[0] + " " + resourceText(r.Keys[1], r.Keys[2], r.Keys[3])
+	w, err := g.groups(ctx, tasks...)
+	if err != nil {
+		return nil, err
+	}
+	warnings = joinWarnings(warnings, w)
+	for i, k := range kinds {
+		for _, r := range found[i] {
+			if !slices.ContainsFunc(k.rows, func(x GroupRow) bool { return slices.Equal(x.Keys, r.Keys) }) {
+				continue
 			}
-			a.News = append(a.News, News{Kind: k.kind, Value: v, Keys: r.Keys, First: r.First, ID: r.FirstID, Count: r.Count})
+			news := News{Kind: k.kind, Value: r.Keys[0], Keys: r.Keys, First: r.First, ID: r.FirstID, Count: r.Count}
+			if k.kind == NewAction {
+				news.Value = r.Keys[3] + " " + resourceText(r.Keys[0], r.Keys[1], r.Keys[2])
+			}
+			a.News = append(a.News, news)
 		}
 	}
 	slices.SortFunc(a.News, func(a, b News) int {
@@ -276,26 +318,28 @@ func resourceText(group, resource, subresource string) string {
 	return resource
 }
 
-// among is true of events whose first column has one of the rows' first keys. It
-// narrows the work; which rows are wanted is checked afterwards.
+// among is true of events whose columns have one of the rows' values each. It
+// narrows the work; which rows are meant is checked afterwards.
 func among(by []string, rows []GroupRow) *Filter {
-	seen := map[string]bool{}
-	var values []string
-	for _, r := range rows {
-		if !seen[r.Keys[0]] {
-			seen[r.Keys[0]] = true
-			values = append(values, r.Keys[0])
+	and := make([]Expr, len(by))
+	uses := map[string]bool{}
+	for i, name := range by {
+		in := &In{}
+		seen := map[string]bool{}
+		for _, r := range rows {
+			if v := r.Keys[i]; !seen[v] {
+				seen[v] = true
+				in.Values = append(in.Values, v)
+			}
+		}
+		uses[name] = true
+		if column(name).Type == Strings {
+			and[i] = &Any{Column: name, X: in}
+		} else {
+			in.Column = name
+			and[i] = in
 		}
 	}
-	in := &In{}
-	for _, v := range values {
-		in.Values = append(in.Values, v)
-	}
-	var x Expr = in
-	if column(by[0]).Type == Strings {
-		x = &Any{Column: by[0], X: in}
-	} else {
-		in.Column = by[0]
-	}
-	return &Filter{text: "new", expr: x, match: compile(x), uses: map[string]bool{by[0]: true}}
+	x := logic("&&", and...)
+	return &Filter{text: "new", expr: x, match: compile(x), uses: uses}
 }

@@ -52,11 +52,11 @@ const (
 	maxOwners  = 4   // owners above a pod
 	podBodies  = 8   // events of a pod that are read for its owner
 	nameless   = 300 // creations without a name that are read for one pod's
-	tokens     = 100 // requests for tokens that are read for one credential's
+	tokens     = 10  // requests for tokens that are read for one credential's
 )
 
 // origins follows a service account's pods to those who are behind them.
-func (g *Engine) origins(ctx context.Context, q DayQuestion, f *Filter) ([]Origin, Warnings, error) {
+func (g *Engine) origins(ctx context.Context, q DayQuestion, f *Filter, used map[string]audit.Time) ([]Origin, Warnings, error) {
 	namespace, account, ok := strings.Cut(strings.TrimPrefix(q.User, accountPrefix), ":")
 	if !ok || namespace == "" || account == "" {
 		return nil, nil, nil // a user who only has such a name
@@ -76,7 +76,7 @@ func (g *Engine) origins(ctx context.Context, q DayQuestion, f *Filter) ([]Origi
 	slots := make(chan struct{}, askAtOnce)
 	for i, r := range rows {
 		t := &all[i]
-		*t = tracer{g: g, ctx: ctx, cluster: r.Keys[0], namespace: namespace, account: account, first: r.First, last: r.Last, requests: f}
+		*t = tracer{g: g, ctx: ctx, cluster: r.Keys[0], namespace: namespace, account: account, first: r.First, last: r.Last, used: used, requests: f}
 		t.o = Origin{Cluster: r.Keys[0], Pod: r.Keys[1], Namespace: namespace, Count: r.Count}
 		wait.Go(func() {
 			slots <- struct{}{}
@@ -107,7 +107,8 @@ type tracer struct {
 	g                           *Engine
 	ctx                         context.Context //nolint:containedctx // it lives as long as one question
 	cluster, namespace, account string
-	first, last                 audit.Time // of the pod's requests
+	first, last                 audit.Time            // of the pod's requests
+	used                        map[string]audit.Time // when each credential was used first
 	requests                    *Filter
 	o                           Origin
 	notes                       []string
@@ -382,9 +383,13 @@ func (t *tracer) token(r Range) error {
 		t.note("the requests' token is bound to no pod and has no ID: one that does not expire, from a secret, or impersonation")
 		return nil
 	}
+	until, ok := t.used[credential] // a token is asked for just before it is used first
+	if !ok {
+		until = t.last
+	}
 	k := ObjectKey{Cluster: t.cluster, Namespace: t.namespace, Resource: "serviceaccounts", Name: t.account}
 	step := OriginStep{Object: k}
-	err = t.search(objectFilter(k)+` && subresource == "token" && verb == "create" && code < 400`, Range{To: t.last + 1}, tokens, true, func(e *audit.Event) bool {
+	err = t.search(objectFilter(k)+` && subresource == "token" && verb == "create" && code < 400`, Range{To: until + 1}, tokens, true, func(e *audit.Event) bool {
 		var issued struct {
 			Annotations map[string]string `json:"annotations"`
 		}

@@ -73,8 +73,6 @@ type GroupRequest struct {
 	Writes, WritesFirst bool
 	// CountOnly leaves Failed, First and Last zero, which is much cheaper.
 	CountOnly bool
-	// FirstFrom keeps only groups none of whose events is before it; zero keeps all.
-	FirstFrom audit.Time
 	// FirstID asks for the ID of each group's first event. CountOnly leaves it zero.
 	FirstID bool
 }

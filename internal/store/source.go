@@ -152,9 +152,6 @@ func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, er
 			return "SELECT " + sums + from
 		}
 		sql := "SELECT " + list + ", " + sums + from + " GROUP BY " + list
-		if r.FirstFrom != 0 {
-			sql += " HAVING min(time) >= " + quoteTime(r.FirstFrom)
-		}
 		if contains != "" { // after the grouping: there are fewer groups than events
 			sql = "WITH g AS MATERIALIZED (" + sql + ") SELECT * FROM g WHERE " + contains
 		}

@@ -171,9 +171,6 @@ func (s *Source) Group(ctx context.Context, r query.GroupRequest) ([]query.Group
 		if n := len(g.Keys); r.Contains != "" && n > 0 && !part.MatchString(g.Keys[n-1]) {
 			continue
 		}
-		if r.FirstFrom != 0 && g.First < r.FirstFrom {
-			continue
-		}
 		if r.CountOnly {
 			g = &query.GroupRow{Keys: g.Keys, Count: g.Count, Writes: g.Writes}
 		}
