@@ -325,6 +325,12 @@ func TestTop(t *testing.T) {
 		_, err := g.Top(t.Context(), query.TopQuestion{By: tt.by, Limit: tt.limit})
 		usage(t, err, tt.want)
 	}
+	const writes = `user == "kubernetes-super-admin" && verb in ["create", "update", "patch", "delete", "deletecollection"]`
+	all, err := g.Top(t.Context(), query.TopQuestion{By: []string{"user"}, Writes: true, Scope: query.Scope{Filter: `user == "kubernetes-super-admin"`}})
+	some, err2 := g.Top(t.Context(), query.TopQuestion{By: []string{"user"}, Scope: query.Scope{Filter: writes + ` && !(api_group in ["authentication.k8s.io", "authorization.k8s.io"])`}})
+	if err != nil || err2 != nil || len(all.Rows) != 1 || all.Rows[0].Writes == 0 || all.Rows[0].Writes != some.Rows[0].Count || some.Rows[0].Writes != 0 {
+		t.Errorf("writes: %+v and %+v, %v, %v", all.Rows, some.Rows, err, err2)
+	}
 	if a, err := engine().Top(t.Context(), query.TopQuestion{By: []string{"verb"}}); err != nil || a.Rows == nil || a.Total != 0 {
 		t.Errorf("%+v, %v", a, err)
 	}

@@ -77,6 +77,8 @@ type TopQuestion struct {
 	Scope
 	By    []string `json:"by"`
 	Limit int      `json:"limit,omitempty"` // default 10
+	// Writes asks for each row's number of writes too.
+	Writes bool `json:"writes,omitempty"`
 }
 
 // TopAnswer lists groups, most frequent first; Total counts all that matched.

@@ -160,6 +160,7 @@ func (c *Client) Top(ctx context.Context, q query.TopQuestion) (query.TopAnswer,
 	v := scopeQuery(q.Scope)
 	v["by"] = q.By
 	setNumber(v, "limit", int64(q.Limit))
+	setFlag(v, "writes", q.Writes)
 	var a query.TopAnswer
 	err := c.get(ctx, "/api/v1/top", v, &a)
 	return a, err
