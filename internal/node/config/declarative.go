@@ -183,8 +183,11 @@ func readTalos(s *source) (*Settings, error) {
 	}
 	out := &Settings{Kind: Talos, Version: imageVersion(str(get(api, "image")))}
 	for _, a := range [][2]string{
-		{flags.PolicyFile, talosPolicy}, {flags.LogPath, talosLog},
-		{flags.LogMaxAge, "30"}, {flags.LogMaxBackup, "10"}, {flags.LogMaxSize, "100"},
+		{flags.PolicyFile, talosPolicy},
+		{flags.LogPath, talosLog},
+		{flags.LogMaxAge, "30"},
+		{flags.LogMaxBackup, "10"},
+		{flags.LogMaxSize, "100"},
 	} {
 		out.Args = append(out.Args, flags.Arg{Name: a[0], Value: a[1]})
 	}
@@ -200,12 +203,20 @@ func readTalos(s *source) (*Settings, error) {
 // (pkg/apis/kops/componentconfig.go).
 func kopsFields() []struct{ Field, Flag string } {
 	return []struct{ Field, Flag string }{
-		{"auditLogFormat", flags.LogPrefix + "format"}, {"auditLogMaxAge", flags.LogMaxAge}, {"auditLogMaxBackups", flags.LogMaxBackup},
-		{"auditLogMaxSize", flags.LogMaxSize}, {"auditLogPath", flags.LogPath}, {"auditPolicyFile", flags.PolicyFile},
-		{"auditWebhookBatchBufferSize", flags.WebhookPrefix + "batch-buffer-size"}, {"auditWebhookBatchMaxSize", flags.WebhookPrefix + "batch-max-size"},
-		{"auditWebhookBatchMaxWait", flags.WebhookPrefix + "batch-max-wait"}, {"auditWebhookBatchThrottleBurst", flags.WebhookPrefix + "batch-throttle-burst"},
-		{"auditWebhookBatchThrottleEnable", flags.WebhookPrefix + "batch-throttle-enable"}, {"auditWebhookBatchThrottleQps", flags.WebhookPrefix + "batch-throttle-qps"},
-		{"auditWebhookConfigFile", flags.WebhookConfig}, {"auditWebhookInitialBackoff", flags.WebhookPrefix + "initial-backoff"},
+		{"auditLogFormat", flags.LogPrefix + "format"},
+		{"auditLogMaxAge", flags.LogMaxAge},
+		{"auditLogMaxBackups", flags.LogMaxBackup},
+		{"auditLogMaxSize", flags.LogMaxSize},
+		{"auditLogPath", flags.LogPath},
+		{"auditPolicyFile", flags.PolicyFile},
+		{"auditWebhookBatchBufferSize", flags.WebhookPrefix + "batch-buffer-size"},
+		{"auditWebhookBatchMaxSize", flags.WebhookPrefix + "batch-max-size"},
+		{"auditWebhookBatchMaxWait", flags.WebhookPrefix + "batch-max-wait"},
+		{"auditWebhookBatchThrottleBurst", flags.WebhookPrefix + "batch-throttle-burst"},
+		{"auditWebhookBatchThrottleEnable", flags.WebhookPrefix + "batch-throttle-enable"},
+		{"auditWebhookBatchThrottleQps", flags.WebhookPrefix + "batch-throttle-qps"},
+		{"auditWebhookConfigFile", flags.WebhookConfig},
+		{"auditWebhookInitialBackoff", flags.WebhookPrefix + "initial-backoff"},
 		{"auditWebhookMode", flags.WebhookPrefix + "mode"},
 	}
 }

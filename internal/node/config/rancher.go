@@ -142,8 +142,10 @@ func (c *rancher) added() []flags.Arg {
 		log = path.Join(dir, "server/logs/audit.log")
 	}
 	out := []flags.Arg{
-		{Name: flags.PolicyFile, Value: file}, {Name: flags.LogMaxAge, Value: "30"},
-		{Name: flags.LogMaxBackup, Value: "10"}, {Name: flags.LogMaxSize, Value: "100"},
+		{Name: flags.PolicyFile, Value: file},
+		{Name: flags.LogMaxAge, Value: "30"},
+		{Name: flags.LogMaxBackup, Value: "10"},
+		{Name: flags.LogMaxSize, Value: "100"},
 	}
 	if last(c.names(), flags.LogPath) < 0 {
 		out = append(out, flags.Arg{Name: flags.LogPath, Value: log})
