@@ -193,6 +193,17 @@ func (b *tab) shot(name string) {
 	}
 }
 
+// docPictures are the pictures in docs/images, one of each view.
+var docPictures = []pageState{
+	{
+		name: "events", url: "/?user=dana*&since=2026-11-23T01:36", ready: `document.querySelector("#chart canvas")`,
+		then: `([...document.querySelectorAll("tr.event")].find((r) => r.querySelector("td.verb").textContent === "delete").querySelector("td.object").click(), true)`,
+	},
+	{name: "objects", url: "/objects?since=2026-11-23T01:36:30&namespace=shop", ready: `document.querySelector("#objects")`},
+	{name: "actors", url: "/actors/dana@example.com?since=2026-11-23T00:00", ready: `document.querySelector("#actors")`},
+	{name: "sources", url: "/sources", ready: `document.querySelector(".arrivals .bar")`},
+}
+
 // TestScreenshots takes the pictures of the README, and looks at every state in
 // every size for what does not fit.
 func TestScreenshots(t *testing.T) {
@@ -200,23 +211,27 @@ func TestScreenshots(t *testing.T) {
 	b := newTab(t)
 	b.dark(false)
 	good := newTestServer(t, append(events, decoded(t, hostile)))
-	readme := newTestServer(t, events)
+	incident := newTestServer(t, incidentEvents(t))
 
-	const story = `/?filter=as_user+%21%3D+%22%22`
-	for _, scheme := range []struct {
-		name string
-		dark bool
-	}{{"page", false}, {"page-dark", true}} {
-		b.dark(scheme.dark)
-		b.open(readme.URL + story)
-		b.is(`document.querySelector("#chart canvas")`)
-		eval[bool](b, `(document.querySelectorAll("tr.event.failed td.object")[2].click(), true)`)
-		b.is(`document.querySelector("#detail .sentence")`)
-		b.drawn()
-		b.fits(scheme.name)
-		if *rewrite {
-			if err := os.WriteFile(filepath.Join("..", "..", "docs", "images", scheme.name+".png"), b.picture(), 0o644); err != nil {
-				t.Fatal(err)
+	// The pictures of the documentation tell of the incident.
+	for _, p := range docPictures {
+		for _, dark := range []bool{false, true} {
+			b.dark(dark)
+			b.open(incident.URL + p.url)
+			b.is(p.ready)
+			if p.then != "" {
+				eval[bool](b, p.then)
+			}
+			b.drawn()
+			name := p.name
+			if dark {
+				name += "-dark"
+			}
+			b.fits(name)
+			if *rewrite {
+				if err := os.WriteFile(filepath.Join("..", "..", "docs", "images", name+".png"), b.picture(), 0o644); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}

@@ -42,9 +42,15 @@ func decoded(t testing.TB, line string) audit.Event {
 }
 
 // sampleEvents is the repository's sample log.
-func sampleEvents(t testing.TB) []audit.Event {
+func sampleEvents(t testing.TB) []audit.Event { return recorded(t, "audit-sample.log.gz", 3000) }
+
+// incidentEvents is the log of an incident: see testdata/README.md.
+func incidentEvents(t testing.TB) []audit.Event { return recorded(t, "audit-incident.log.gz", 900) }
+
+// recorded reads a log of testdata, which has at least so many events.
+func recorded(t testing.TB, name string, least int) []audit.Event {
 	t.Helper()
-	f, err := os.Open(filepath.Join("..", "..", "testdata", "audit-sample.log.gz"))
+	f, err := os.Open(filepath.Join("..", "..", "testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,8 +68,8 @@ func sampleEvents(t testing.TB) []audit.Event {
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if len(events) < 3000 {
-		t.Fatalf("the sample has %d events", len(events))
+	if len(events) < least {
+		t.Fatalf("%s has %d events", name, len(events))
 	}
 	return events
 }
