@@ -63,14 +63,14 @@ func TestObjectsInChromium(t *testing.T) {
 		b.t = t
 		b.open(ts.URL + "/objects")
 		b.is(nodes + `.length > 5 && ` + rows + `.length > 10`)
-		if got := eval[string](b, nodes+`[0].getAttribute("aria-label")`); !strings.HasPrefix(got, "demo, 1,639 requests") {
+		if got := eval[string](b, nodes+`[0].title`); !strings.HasPrefix(got, "demo\n1,639 requests, ") {
 			t.Errorf("the first node is %q", got)
 		}
-		eval[bool](b, `(`+nodes+`.find((n) => n.getAttribute("aria-label").startsWith("lab,")).focus(), true)`)
+		eval[bool](b, `(`+nodes+`.find((n) => n.title.startsWith("lab\n")).focus(), true)`)
 		b.keys(kb.ArrowRight)
 		b.is(`document.activeElement.getAttribute("aria-expanded") === "true"`)
 		b.keys(kb.ArrowDown)
-		b.is(`document.activeElement.getAttribute("aria-label").startsWith("configmaps, 7")`)
+		b.is(`document.activeElement.title.startsWith("configmaps\n7 ")`)
 		b.keys("\r")
 		b.is(`location.search.includes("under=demo%2Flab%2F%2Fconfigmaps") && ` + rows + `.length === 1`)
 		b.drawn()
@@ -95,14 +95,14 @@ func TestObjectsInChromium(t *testing.T) {
 		b.keys("f")
 		b.is(`document.activeElement.id === "tree-find"`)
 		eval[bool](b, `(() => { const f = document.getElementById("tree-find"); f.value = "Story"; f.dispatchEvent(new Event("input")); return true })()`)
-		b.is(rows + `.length === 1 && ` + nodes + `.some((n) => n.getAttribute("aria-level") === "4" && n.getAttribute("aria-label").startsWith("story,"))`)
+		b.is(rows + `.length === 1 && ` + nodes + `.some((n) => n.getAttribute("aria-level") === "4" && n.title.startsWith("story\n"))`)
 		b.drawn()
 	})
 
 	t.Run("rows say what they show", func(t *testing.T) {
 		b.t = t
 		b.open(ts.URL + "/objects?under=demo%2Flab")
-		got := eval[string](b, rows+`[0].getAttribute("aria-label")`)
+		got := eval[string](b, rows+`[0].title`)
 		for _, want := range []string{"configmaps/story, lab · demo", "created", "changed ×4", "deleted", "read – denied", "last 2026-11-22 19:49:45"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("the row says %q, without %q", got, want)
@@ -264,7 +264,7 @@ func TestObjectsInChromium(t *testing.T) {
 		e := written(t, 59, "Metadata", "create", "zoe", 201, "")
 		e.Time += 10e6 // behind all others
 		ts.source.Append(e)
-		b.is(rows + `[0].getAttribute("aria-label").includes("created ×2")`)
+		b.is(rows + `[0].title.includes("created ×2")`)
 		b.is(`[...document.querySelectorAll(".revs .by")].some((c) => c.textContent.trim() === "zoe")`)
 		e.Name = "other"
 		ts.source.Append(e)
@@ -273,6 +273,29 @@ func TestObjectsInChromium(t *testing.T) {
 		b.keys("l")
 		b.is(`!location.search.includes("live=")`)
 		b.drawn()
+	})
+	t.Run("no barriers", func(t *testing.T) {
+		b.t = t
+		for _, dark := range []bool{false, true} {
+			b.dark(dark)
+			for _, width := range []int64{375, 1280} {
+				b.do(chromedp.EmulateViewport(width, 800))
+				for _, url := range []string{
+					fmt.Sprintf("/objects?under=demo%%2Flab&object=%s&diff=%d", storyPath, first+3),
+					fmt.Sprintf("/objects?object=%s&diff=%d&form=inline", storyPath, first+4),
+					fmt.Sprintf("/objects?object=%s&event=%d", storyPath, first+2),
+				} {
+					b.open(ts.URL + url)
+					b.is(`document.querySelector(".hist-pane .told")`)
+					eval[bool](b, `(document.querySelector(".marks").open = true, true)`)
+					for _, v := range b.barriers() {
+						t.Errorf("%s, %d pixels, dark %t: %s", url, width, dark, v)
+					}
+				}
+			}
+		}
+		b.dark(false)
+		b.do(chromedp.EmulateViewport(1280, 800))
 	})
 	b.t = t
 }
@@ -306,18 +329,23 @@ func TestTimelineFrames(t *testing.T) {
 		const tl = new Timeline(host, { range() {}, select() {}, about: async () => "", more() {} });
 		tl.setRange(start, start + 7 * hour);
 		tl.setRows(rows, [-Infinity, Infinity]);
+		let work = [];
+		const paint = tl.paint.bind(tl);
+		tl.paint = () => {
+			const began = performance.now();
+			paint();
+			work.push(performance.now() - began);
+		};
 		const next = () => new Promise((done) => requestAnimationFrame(done));
 		await next(); await next();
 		const measure = async (n, step) => {
-			const between = [], work = [];
+			const between = [];
+			work = [];
 			let least = Infinity, before = await next();
 			for (let i = 0; i < n; i++) {
 				step(i);
-				const began = performance.now();
-				tl.paint();
-				work.push(performance.now() - began);
-				least = Math.min(least, tl.marks);
 				const now = await next();
+				least = Math.min(least, tl.marks);
 				between.push(now - before);
 				before = now;
 			}
@@ -326,9 +354,9 @@ func TestTimelineFrames(t *testing.T) {
 			return { frames: n, least, frame: [0.5, 0.95, 1].map((q) => at(between, q)), script: [0.5, 0.95, 1].map((q) => at(work, q)) };
 		};
 		const out = {};
-		out.pan = await measure(180, (i) => tl.pan(i % 60 < 30 ? 0.01 : -0.01));
-		out.zoom = await measure(120, (i) => tl.zoom(i % 60 < 30 ? 0.97 : 1 / 0.97, 300));
-		out.scroll = await measure(180, () => (tl.body.scrollTop += 120));
+		out.pan = await measure(120, (i) => tl.pan(i % 40 < 20 ? 0.01 : -0.01));
+		out.zoom = await measure(60, (i) => tl.zoom(i % 40 < 20 ? 0.97 : 1 / 0.97, 300));
+		out.scroll = await measure(60, () => (tl.body.scrollTop += 120));
 		tl.destroy();
 		return JSON.stringify({ marks: rows.length * 200, ...out });
 	})()`
@@ -352,6 +380,43 @@ func TestTimelineFrames(t *testing.T) {
 	t.Logf("scroll: frame %v, of it script %v", m.Scroll.Frame, m.Scroll.Script)
 	if m.Marks != 1_000_000 || m.Pan.Least < 1000 || m.Zoom.Least < 1000 || m.Scroll.Least < 1000 {
 		t.Errorf("fewer marks were drawn than are in sight: %s", got)
+	}
+}
+
+// TestDiffIsRight compares random lists in the browser: a difference leads from
+// the one to the other, and by no more steps than the longest common part allows.
+func TestDiffIsRight(t *testing.T) {
+	ts := newTestServer(t, nil)
+	b := newTab(t)
+	b.open(ts.URL + "/objects")
+	script := `(async () => {
+		const { diffLines, blocks } = await import(new URL("diff-lines.js", document.querySelector("script[src*='js/main.js']").src));
+		const wrong = [];
+		let same = 0;
+		for (let n = 0; n < 3000; n++) {
+			const some = () => Array.from({ length: Math.random() * 16 | 0 }, () => "abcd"[Math.random() * 4 | 0]);
+			const [a, b] = [some(), some()];
+			const steps = diffLines(a, b);
+			const before = steps.filter((s) => s.kind !== "added").map((s) => a[s.a]).join("");
+			const after = steps.filter((s) => s.kind !== "removed").map((s) => b[s.b]).join("");
+			const kept = steps.filter((s) => s.kind === "same");
+			const l = Array.from({ length: a.length + 1 }, () => new Int32Array(b.length + 1));
+			for (let i = 1; i <= a.length; i++) for (let j = 1; j <= b.length; j++) l[i][j] = a[i - 1] === b[j - 1] ? l[i - 1][j - 1] + 1 : Math.max(l[i - 1][j], l[i][j - 1]);
+			const blocked = blocks(steps).flatMap((x) => x.steps);
+			same += kept.length;
+			if (before !== a.join("") || after !== b.join("") || kept.some((s) => a[s.a] !== b[s.b]) || kept.length !== l[a.length][b.length] || blocked.length !== steps.length) wrong.push(a.join("") + " " + b.join(""));
+		}
+		const long = (x) => Array.from({ length: 9000 }, (_, i) => x + i);
+		const far = diffLines(long("a"), long("b"));
+		if (far.length !== 18000) wrong.push("two long lists without a common line: " + far.length);
+		return JSON.stringify({ wrong: wrong.slice(0, 5), same });
+	})()`
+	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(got, `{"wrong":[]`) || strings.HasSuffix(got, `"same":0}`) {
+		t.Errorf("differences are wrong: %s", got)
 	}
 }
 

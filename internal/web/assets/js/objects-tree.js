@@ -17,7 +17,7 @@ import { depths, kind, path, visible } from "./objects-key.js";
  * @property {Node[] | null} children null if they were not asked for
  * @property {boolean} more there are more than were asked for
  * @property {boolean} open
- * @property {HTMLElement} el
+ * @property {HTMLElement} el its own line
  */
 
 /**
@@ -111,45 +111,38 @@ export class Tree {
     return out;
   }
 
-  /** @param {Node} n */
+  /**
+   * A node and what is open below it. Items are siblings to the eyes of a screen
+   * reader, their level is told: so an item's name is its own text and no more.
+   * @param {Node} n
+   */
   draw(n) {
-    const el = element("div", "node", "");
-    el.setAttribute("role", "treeitem");
-    el.setAttribute("aria-level", String(n.depth));
-    el.tabIndex = -1;
-    el.dataset.id = n.id;
+    const box = element("div", "node", "");
     const { count, writes, failed } = n.sums;
     const name = label(n);
-    const row = element("div", "node-row", "");
-    row.style.paddingLeft = (n.depth - 1) * 14 + 4 + "px";
-    row.append(element("span", "twist", n.depth < depths.object ? (n.open ? "▾" : "▸") : ""), element("bdi", name.odd ? "node-name odd" : "node-name", name.text), element("span", "node-count", count.toLocaleString("en")));
-    el.append(row);
-    el.title = `${name.text}\n${count.toLocaleString("en")} requests, ${writes.toLocaleString("en")} changes, ${failed.toLocaleString("en")} failed`;
-    el.setAttribute("aria-label", `${name.text}, ${count.toLocaleString("en")} requests, ${writes.toLocaleString("en")} changes${failed ? `, ${failed.toLocaleString("en")} failed` : ""}`);
+    const el = item(n.depth, n.depth < depths.object ? (n.open ? "▾" : "▸") : "");
+    el.dataset.id = n.id;
+    const said = ` requests, ${writes.toLocaleString("en")} changes, ${failed.toLocaleString("en")} failed`;
+    el.append(element("bdi", name.odd ? "node-name odd" : "node-name", name.text), element("span", "node-count", count.toLocaleString("en")), element("span", "sr", said));
+    el.title = `${name.text}\n${count.toLocaleString("en")}${said}`;
+    box.append(el);
     if (n.depth < depths.object) {
       el.setAttribute("aria-expanded", String(n.open));
       if (n.open) {
-        const group = element("div", "group", "");
-        group.setAttribute("role", "group");
-        group.append(...(n.children ?? []).map((c) => this.draw(c)));
-        if (n.more) group.append(this.more(n));
-        el.append(group);
+        box.append(...(n.children ?? []).map((c) => this.draw(c)));
+        if (n.more) box.append(this.more(n));
       }
     }
     n.el = el;
-    return el;
+    return box;
   }
 
   /** @param {Node | null} parent */
   more(parent) {
-    const el = element("div", "node more", "");
-    el.setAttribute("role", "treeitem");
-    el.setAttribute("aria-level", String((parent?.depth ?? 0) + 1));
-    el.tabIndex = -1;
+    const el = item((parent?.depth ?? 0) + 1, "");
+    el.classList.add("more");
     el.dataset.more = parent?.id ?? "";
-    const row = element("div", "node-row", "Show more…");
-    row.style.paddingLeft = (parent?.depth ?? 0) * 14 + 22 + "px";
-    el.append(row);
+    el.append("Show more…");
     return el;
   }
 
@@ -191,7 +184,7 @@ export class Tree {
     n.open = open;
     const old = n.el;
     const had = old.contains(document.activeElement);
-    old.replaceWith(this.draw(n));
+    old.parentElement?.replaceWith(this.draw(n));
     if (had) this.move(n);
     else this.mark(this.chosen);
   }
@@ -201,7 +194,7 @@ export class Tree {
     this.focus = n;
     this.mark(this.chosen);
     n.el.focus();
-    n.el.firstElementChild?.scrollIntoView({ block: "nearest" });
+    n.el.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {string | undefined} id @param {string | undefined} more */
@@ -212,7 +205,7 @@ export class Tree {
       try {
         if (n) {
           n.children = await this.level(n, this.asking.signal);
-          n.el.replaceWith(this.draw(n));
+          n.el.parentElement?.replaceWith(this.draw(n));
           this.mark(this.chosen);
         } else {
           await this.load(this.asking.signal, false);
@@ -308,6 +301,19 @@ export class Tree {
       if (n && label(n).text.toLowerCase().startsWith(this.typed.text)) return this.move(n);
     }
   }
+}
+
+/** @param {number} depth @param {string} sign */
+function item(depth, sign) {
+  const el = element("div", "node-row", "");
+  el.setAttribute("role", "treeitem");
+  el.setAttribute("aria-level", String(depth));
+  el.tabIndex = -1;
+  el.style.paddingLeft = (depth - 1) * 14 + 4 + "px";
+  const twist = element("span", "twist", sign);
+  twist.setAttribute("aria-hidden", "true");
+  el.append(twist);
+  return el;
 }
 
 /** @param {Node} n */

@@ -26,7 +26,7 @@ export class Options {
     while (this.elements.length < last - first) {
       const el = element("div", "tl-row", "");
       el.setAttribute("role", "option");
-      el.append(element("span", "tl-kind", ""), element("bdi", "tl-name", ""), element("bdi", "tl-place", ""));
+      el.append(element("span", "tl-kind", ""), element("bdi", "tl-name", ""), element("bdi", "tl-place", ""), element("span", "sr", ""));
       this.elements.push(el);
       this.list.append(el);
     }
@@ -52,9 +52,9 @@ export class Options {
         el.setAttribute("aria-posinset", String(i + 1));
       }
       const said = summary(row, tl.known);
-      if (el.getAttribute("aria-label") !== said) {
-        el.setAttribute("aria-label", said);
-        el.title = said;
+      if (el.children[3].textContent !== said) {
+        el.children[3].textContent = said;
+        el.title = `${title(row.key)}, ${place(row.key)}: ${said}`;
       }
       el.setAttribute("aria-selected", String(row.id === tl.selected));
       el.classList.toggle("active", i === tl.active);
@@ -79,8 +79,7 @@ function summary(row, range) {
     }
   }
   const list = [...sums].sort((a, b) => a[0] - b[0]).map(([kind, count]) => words(kind, count));
-  const where = place(row.key);
-  const out = `${title(row.key)}${where ? ", " + where : ""}: ${list.length ? list.join(", ") + "; last " + text(end, "second") : "nothing in this range"}`;
+  const out = list.length ? list.join(", ") + "; last " + text(end, "second") : "nothing in this range";
   summaries.set(row, { key, text: out });
   return out;
 }

@@ -88,7 +88,7 @@ export class Timeline {
     this.said.setAttribute("aria-live", "polite");
     this.root.append(head, this.body, this.tip, this.said);
     this.options = new Options(this.list);
-    this.ctx = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+    this.ctx = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d", { alpha: false }));
     this.rulerCtx = /** @type {CanvasRenderingContext2D} */ (this.ruler.getContext("2d"));
     this.colours = readColours(root);
     listenPointer(this);
