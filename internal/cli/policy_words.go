@@ -48,7 +48,9 @@ var kubectlVerbs = map[string][]step{
 	"autoscale":       {{verb: "get"}, {verb: "create", of: "horizontalpodautoscalers.autoscaling"}},
 	"events":          {{verb: "list"}},
 	"drain": {
-		{verb: "get"}, {verb: "patch"}, {verb: "list", of: "pods", wide: true, note: "those on the node"},
+		{verb: "get"},
+		{verb: "patch"},
+		{verb: "list", of: "pods", wide: true, note: "those on the node"},
 		{verb: "create", of: "pods", sub: "eviction", note: "of each pod, in its namespace"},
 	},
 	"can-i":    {{verb: "create"}},
