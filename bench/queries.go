@@ -95,7 +95,7 @@ func pickQuestions(ctx context.Context, e query.Questions) ([]question, error) {
 		return func(ev *audit.Event) error {
 			// The event is borrowed; what is kept of it is copied.
 			to.User, to.AuditID = strings.Clone(ev.User), strings.Clone(ev.AuditID)
-			to.Name, to.Namespace = strings.Clone(ev.Name), strings.Clone(ev.Namespace)
+			to.Name, to.Namespace, to.Time = strings.Clone(ev.Name), strings.Clone(ev.Namespace), ev.Time
 			return nil
 		}
 	}
@@ -114,6 +114,7 @@ func pickQuestions(ctx context.Context, e query.Questions) ([]question, error) {
 			return err
 		}
 	}
+	lastDay := needle.Time - 24*3600*1e6
 	const order = " ORDER BY time DESC, id DESC LIMIT 100"
 	return []question{
 		{
@@ -179,6 +180,14 @@ func pickQuestions(ctx context.Context, e query.Questions) ([]question, error) {
 			name: "lanes, one namespace", ask: lanes(query.LanesQuestion{Under: query.ObjectKey{Namespace: object.Namespace}, Depth: 2}),
 			bare: lanesSQL("namespace = '" + quote(object.Namespace) + "'"),
 		},
+		{
+			name: "an actor's day against 30 days",
+			ask: func(ctx context.Context, e query.Questions) error {
+				_, err := e.Day(ctx, query.DayQuestion{User: needle.User, Scope: query.Scope{Range: query.Range{From: lastDay}}})
+				return err
+			},
+			bare: daySQL(needle.User, lastDay),
+		},
 	}, nil
 }
 
@@ -217,6 +226,23 @@ func lanesSQL(cond string) string {
 		"WHEN verb = 'create' THEN 'create' ELSE 'delete' END AS class, " +
 		"CASE WHEN code < 400 THEN 'ok' WHEN code IN (401, 403) THEN 'denied' WHEN code < 500 THEN 'failed' ELSE 'error' END AS outcome, " +
 		"count(*), max(time), arg_max(id, (time, id)) FROM %s JOIN top USING (" + key + ") CROSS JOIN bounds WHERE " + cond + " GROUP BY ALL ORDER BY ALL"
+}
+
+// daySQL cuts sessions by a window function, and finds each value that is new by
+// when it was seen first.
+func daySQL(user string, from audit.Time) string {
+	who := "%s WHERE final AND \"user\" = '" + quote(user) + "'"
+	at := "make_timestamptz(" + strconv.FormatInt(int64(from), 10) + ")"
+	today := " AND time >= " + at
+	statements := []string{
+		"SELECT c, a, s, min(time), max(time), count(*), count(*) FILTER (" + writesSQL + "), count(*) FILTER (code >= 400), mode(agent) FROM (SELECT *, sum(p) OVER (PARTITION BY c, a ORDER BY time) AS s FROM " +
+			"(SELECT credential_id AS c, source_ips[1] AS a, *, CASE WHEN time - lag(time) OVER (PARTITION BY credential_id, source_ips[1] ORDER BY time) > INTERVAL 30 MINUTE THEN 1 ELSE 0 END AS p FROM " + who + today + ")) GROUP BY ALL ORDER BY 5 DESC LIMIT 100",
+		"SELECT api_group, resource, subresource, verb, count(*) AS n, count(*) FILTER (code >= 400), min(time), max(time) FROM " + who + today + " GROUP BY ALL ORDER BY n DESC LIMIT 100",
+	}
+	for _, by := range []string{"unnest(source_ips)", "agent", "(api_group, resource, subresource, verb)"} {
+		statements = append(statements, "SELECT k, count(*), min(time), arg_min(id, (time, id)) FROM (SELECT "+by+" AS k, time, id FROM "+who+" AND time >= "+at+" - INTERVAL 30 DAY) GROUP BY k HAVING min(time) >= "+at)
+	}
+	return strings.Join(statements, ";")
 }
 
 func timed(f func() error) (time.Duration, error) {

@@ -69,7 +69,7 @@ type GroupRequest struct {
 	// Contains keeps the groups whose last key contains it, in any case.
 	Contains string
 	// Writes counts the writes (see [Writes]) too. WritesFirst does, and puts the
-	// groups with most of them first.
+	// groups with most of them first, whatever their count, and those with none behind.
 	Writes, WritesFirst bool
 	// CountOnly leaves Failed, First and Last zero, which is much cheaper.
 	CountOnly bool
@@ -105,7 +105,7 @@ type ActivityRow struct {
 	Address    string // the first of source_ips: the client's
 	Agent      string
 	Count      int64
-	Writes     int64 // create, update, patch, delete, deletecollection
+	Writes     int64 // those that [Writes] is true of
 	Failed     int64 // code >= 400
 	First      audit.Time
 	Last       audit.Time

@@ -19,6 +19,10 @@ func (s *Store) Activity(ctx context.Context, r query.ActivityRequest) ([]query.
 	if err != nil {
 		return nil, nil, err
 	}
+	writes, err := filterSQL(query.Writes().Expr())
+	if err != nil {
+		return nil, nil, err
+	}
 	var rows []query.ActivityRow
 	warn, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
 		rows = nil
@@ -26,8 +30,7 @@ func (s *Store) Activity(ctx context.Context, r query.ActivityRequest) ([]query.
 			return nil
 		}
 		sql := "SELECT " + bucketSQL(sn.Segments, r.Width) + ` AS b, credential_id AS c, coalesce(source_ips[1], '') AS a, agent AS g, count(*), ` +
-			`count(*) FILTER (verb IN ('create', 'update', 'patch', 'delete', 'deletecollection')), count(*) FILTER (code >= 400), min(time), max(time) ` +
-			"FROM read_parquet(" + filesSQL(sn.Segments) + ") WHERE " + cond + " GROUP BY b, c, a, g ORDER BY b DESC, c, a, g"
+			"count(*) FILTER (" + writes + "), count(*) FILTER (code >= 400), min(time), max(time) FROM read_parquet(" + filesSQL(sn.Segments) + ") WHERE " + cond + " GROUP BY b, c, a, g ORDER BY b DESC, c, a, g"
 		if r.Limit > 0 {
 			sql += " LIMIT " + strconv.Itoa(r.Limit)
 		}

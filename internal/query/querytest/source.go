@@ -180,11 +180,13 @@ func (s *Source) Group(ctx context.Context, r query.GroupRequest) ([]query.Group
 		rows = append(rows, *g)
 	}
 	slices.SortFunc(rows, func(a, b query.GroupRow) int {
-		writes := 0
+		first, second := cmp.Compare(b.Count, a.Count), 0
 		if r.WritesFirst {
-			writes = cmp.Compare(b.Writes, a.Writes)
+			if first, second = cmp.Compare(b.Writes, a.Writes), first; a.Writes > 0 {
+				second = 0
+			}
 		}
-		return cmp.Or(writes, cmp.Compare(b.Count, a.Count), compareKeys(by, a.Keys, b.Keys))
+		return cmp.Or(first, second, compareKeys(by, a.Keys, b.Keys))
 	})
 	rows = rows[min(r.Skip, len(rows)):]
 	if r.Limit > 0 && len(rows) > r.Limit {
@@ -304,8 +306,7 @@ func (s *Source) Activity(ctx context.Context, r query.ActivityRequest) ([]query
 			rows[k] = a
 		}
 		a.Count++
-		switch e.Verb {
-		case "create", "update", "patch", "delete", "deletecollection":
+		if query.Writes().Match(e) {
 			a.Writes++
 		}
 		if e.Code >= 400 {
