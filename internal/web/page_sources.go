@@ -37,11 +37,14 @@ type meterPart struct {
 	Class    string
 }
 
-// newMeter draws amounts against a whole. A part that there is at all is seen.
-func newMeter(label string, whole int64, parts ...struct {
+// amount is a part before it is drawn.
+type amount struct {
 	n     int64
 	class string
-}) *meter {
+}
+
+// newMeter draws amounts against a whole. A part that there is at all is seen.
+func newMeter(label string, whole int64, parts ...amount) *meter {
 	if whole <= 0 {
 		return nil
 	}
@@ -59,10 +62,6 @@ func newMeter(label string, whole int64, parts ...struct {
 }
 
 func newSourcesData(st Status) sourcesData {
-	type part = struct {
-		n     int64
-		class string
-	}
 	d := sourcesData{statusView: newStatusView(st)}
 	s := st.Store
 	if s.DiskBytes > 0 {
@@ -70,15 +69,15 @@ func newSourcesData(st Status) sourcesData {
 		reserve := min(s.MinFreeBytes, s.FreeBytes)
 		d.Disk = newMeter(
 			bytesText(s.Bytes)+" of events, "+bytesText(max(others, 0))+" of others, "+bytesText(s.FreeBytes)+" free, of which "+bytesText(s.MinFreeBytes)+" must stay free",
-			s.DiskBytes, part{s.Bytes, "own"}, part{others, "others"}, part{s.FreeBytes - reserve, "free"}, part{reserve, "reserve"},
+			s.DiskBytes, amount{s.Bytes, "own"}, amount{others, "others"}, amount{s.FreeBytes - reserve, "free"}, amount{reserve, "reserve"},
 		)
 	}
 	if s.RetainSeconds > 0 && s.First != 0 {
 		age := int64(s.Last.Std().Sub(s.First.Std()) / time.Second)
-		d.Age = newMeter(daysText(age)+" of at most "+daysText(s.RetainSeconds), s.RetainSeconds, part{age, "own"})
+		d.Age = newMeter(daysText(age)+" of at most "+daysText(s.RetainSeconds), s.RetainSeconds, amount{age, "own"})
 	}
 	if s.RetainBytes > 0 {
-		d.Size = newMeter(bytesText(s.Bytes)+" of at most "+bytesText(s.RetainBytes), s.RetainBytes, part{s.Bytes, "own"})
+		d.Size = newMeter(bytesText(s.Bytes)+" of at most "+bytesText(s.RetainBytes), s.RetainBytes, amount{s.Bytes, "own"})
 	}
 	return d
 }
