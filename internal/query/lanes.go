@@ -205,7 +205,16 @@ func (g *Engine) laneKeys(ctx context.Context, q LanesQuestion, r GroupRequest) 
 		}
 		return keys, more, nil, nil
 	}
-	rows, warnings, err := g.src.Group(ctx, r)
+	// Most pages are of objects that were written: they are found among the writes,
+	// which are few, in the order that WritesFirst means.
+	writes := r
+	writes.Filter, writes.WritesFirst = And(r.Filter, Writes()), false
+	rows, warnings, err := g.src.Group(ctx, writes)
+	if err == nil && len(rows) < r.Limit {
+		var w Warnings
+		rows, w, err = g.src.Group(ctx, r)
+		warnings = joinWarnings(warnings, w)
+	}
 	if err != nil {
 		return nil, false, nil, err
 	}

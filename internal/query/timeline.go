@@ -50,10 +50,11 @@ type ObjectNode struct {
 }
 
 // LanesQuestion asks what happened to objects over time, binned: a row an
-// object, at most Bins bins over the range. Objects are named, or those with
-// the most writes and then events that match below Under, of which Depth is 0 to 3,
-// are taken. An answer may have fewer lanes than Limit where they are full; its
-// Next goes on behind the last one, with the same range and bins.
+// object, at most Bins bins over the range. Objects are named, or those with the
+// most writes that match below Under, of which Depth is 0 to 3, are taken, then
+// those without writes that have the most events. An answer may have fewer lanes
+// than Limit where they are full; its Next goes on behind the last one, with the
+// same range and bins.
 type LanesQuestion struct {
 	Scope
 	Objects []ObjectKey `json:"objects,omitempty"`

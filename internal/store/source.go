@@ -126,7 +126,7 @@ func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, er
 		sums += ", count(*) FILTER (" + writes + ") AS w"
 	}
 	if r.WritesFirst {
-		order = "w DESC, n DESC, "
+		order = "w DESC, CASE WHEN w = 0 THEN n END DESC, "
 	}
 	if !r.CountOnly {
 		sums += ", count(*) FILTER (code >= 400), min(time), max(time)"

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,11 +30,11 @@ func (s *Store) Lanes(ctx context.Context, r query.LanesRequest, yield func(int,
 		}
 		// The rows are sorted, so that all segments are read before the first comes: a
 		// second try, without a damaged one, repeats nothing.
-		return s.eng.query(ctx, build(filesSQL(sn.Segments)), func(c *chunk) error {
+		return s.eng.query(ctx, build(sn.Segments), func(c *chunk) error {
 			for i := range c.n {
 				caller = yield(int(c.number(0, i)), query.Mark{
 					Bin: c.integer(1, i), Class: classes[c.number(2, i)].Value, Outcome: outcomes[c.number(3, i)].Value,
-					Count: c.integer(4, i), Time: audit.Time(c.integer(5, i)), ID: c.integer(6, i),
+					Count: c.integer(4, i), Time: r.Range.From + audit.Time(c.integer(1, i)*r.Width+c.integer(5, i)), ID: c.integer(6, i),
 				})
 				if caller != nil {
 					return caller
@@ -48,8 +49,12 @@ func (s *Store) Lanes(ctx context.Context, r query.LanesRequest, yield func(int,
 	return warn, err
 }
 
-// lanesSQL is the question over a list of files.
-func lanesSQL(r query.LanesRequest, classes []query.Case[query.Class], outcomes []query.Case[query.Outcome]) (func(files string) string, error) {
+// lanesSQL is the question over segments. Events are counted by the columns that
+// tell class and outcome, and those of the few groups are told afterwards. Two
+// columns of an object's five differ so seldom that they are compared after the
+// join. The last event of a bin is found in one number: its place in the bin times
+// a number above all IDs, and its ID.
+func lanesSQL(r query.LanesRequest, classes []query.Case[query.Class], outcomes []query.Case[query.Outcome]) (func([]*segment) string, error) {
 	cond, err := where(r.Filter, r.Range)
 	if err != nil {
 		return nil, err
@@ -66,13 +71,22 @@ func lanesSQL(r query.LanesRequest, classes []query.Case[query.Class], outcomes 
 	if err != nil {
 		return nil, err
 	}
-	// The last event is the one with the greatest time, then ID: both in one number.
-	const last = "CAST(epoch_us(time) AS HUGEINT) * 9223372036854775808"
-	return func(files string) string {
-		return "SELECT o.i AS i, (epoch_us(time) - " + quoteInt(int64(r.Range.From)) + ") // " + strconv.FormatInt(r.Width, 10) + " AS b, " +
-			class + " AS c, " + outcome + " AS x, count(*), max(time), CAST(max(" + last + " + id) - max(" + last + ") AS BIGINT) " +
-			"FROM (SELECT * FROM read_parquet(" + files + ") WHERE " + cond + ") e JOIN " + objects + " USING (cluster, namespace, api_group, resource, name) " +
-			"GROUP BY ALL ORDER BY i, b, c, x"
+	width := strconv.FormatInt(r.Width, 10)
+	at := "(epoch_us(time) - " + quoteInt(int64(r.Range.From)) + ")"
+	return func(segments []*segment) string {
+		ids := int64(1)
+		for _, g := range segments {
+			ids = max(ids, g.MaxID+1)
+		}
+		place := at + " % " + width
+		if r.Width > math.MaxInt64/ids-1 {
+			place = "CAST(" + place + " AS HUGEINT)"
+		}
+		above := strconv.FormatInt(ids, 10)
+		return "SELECT i, b, " + class + " AS c, " + outcome + " AS x, CAST(sum(n) AS BIGINT), CAST(max(v) // " + above + " AS BIGINT), CAST(max(v) % " + above + " AS BIGINT) " +
+			"FROM (SELECT o.i AS i, " + at + " // " + width + " AS b, verb, subresource, e.api_group AS api_group, code, count(*) AS n, max(" + place + " * " + above + " + id) AS v " +
+			"FROM (SELECT * FROM read_parquet(" + filesSQL(segments) + ") WHERE " + cond + ") e JOIN " + objects + " USING (namespace, resource, name) " +
+			"WHERE CASE WHEN e.cluster = o.cluster AND e.api_group = o.api_group THEN true ELSE false END GROUP BY ALL) GROUP BY ALL ORDER BY i, b, c, x"
 	}, nil
 }
 
