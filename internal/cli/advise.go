@@ -193,8 +193,9 @@ func (o *adviseOptions) measure(c *cmdline) error {
 	}
 	var m advise.Meter
 	p := c.startProgress(true)
+	seen := files{}
 	for _, name := range o.logs {
-		if err := c.meter(&m, name, p); err != nil {
+		if err := c.meter(&m, name, seen, p); err != nil {
 			p.finish()
 			return err
 		}
@@ -210,8 +211,9 @@ func (o *adviseOptions) measure(c *cmdline) error {
 	return nil
 }
 
-// meter takes one log in. The progress has a total as long as the files' sizes are known.
-func (c *cmdline) meter(m *advise.Meter, name string, p *progress) error {
+// meter takes one log in, if it was not seen before. The progress has a total as long
+// as the files' sizes are known.
+func (c *cmdline) meter(m *advise.Meter, name string, seen files, p *progress) error {
 	in := c.In
 	if name != "-" {
 		f, err := os.Open(name)
@@ -221,6 +223,9 @@ func (c *cmdline) meter(m *advise.Meter, name string, p *progress) error {
 		defer f.Close()
 		in = f
 		if info, err := f.Stat(); err == nil {
+			if seen.again(info) {
+				return nil
+			}
 			p.total.Add(regularSize(info))
 		}
 	}

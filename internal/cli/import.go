@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,10 +79,27 @@ type input struct {
 	size int64 // 0 is unknown
 }
 
-// findInputs lists the files that args mean, those of a directory by name. verb is what
-// is to be done to them, for errors.
+// files are regular files by size. Somebody who names one twice (a file and its
+// directory, a pattern and a link) means it once.
+type files map[int64][]fs.FileInfo
+
+// again is whether a file was there before, under whatever name; it is there now.
+func (s files) again(info fs.FileInfo) bool {
+	if !info.Mode().IsRegular() {
+		return false
+	}
+	if slices.ContainsFunc(s[info.Size()], func(was fs.FileInfo) bool { return os.SameFile(was, info) }) {
+		return true
+	}
+	s[info.Size()] = append(s[info.Size()], info)
+	return false
+}
+
+// findInputs lists the files that args mean, those of a directory by name, each once.
+// verb is what is to be done to them, for errors.
 func findInputs(verb string, args []string) ([]input, error) {
 	var inputs []input
+	seen := files{}
 	stdin := false
 	for _, arg := range args {
 		if arg == "-" {
@@ -97,10 +115,12 @@ func findInputs(verb string, args []string) ([]input, error) {
 			return nil, badInput(verb, arg, err)
 		}
 		if !info.IsDir() {
-			inputs = append(inputs, input{arg, regularSize(info)})
+			if !seen.again(info) {
+				inputs = append(inputs, input{arg, regularSize(info)})
+			}
 			continue
 		}
-		found := len(inputs)
+		found := false
 		err = filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
@@ -117,13 +137,16 @@ func findInputs(verb string, args []string) ([]input, error) {
 			if err != nil {
 				return badInput(verb, path, err)
 			}
-			inputs = append(inputs, input{path, info.Size()})
+			found = true
+			if !seen.again(info) {
+				inputs = append(inputs, input{path, info.Size()})
+			}
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
-		if len(inputs) == found {
+		if !found {
 			return nil, usagef("%s %s: the directory holds no log: name files one by one to %s them whatever they are called", verb, clean(arg), verb)
 		}
 	}
