@@ -12,8 +12,8 @@ import (
 
 func TestParseVersion(t *testing.T) {
 	for in, want := range map[string]string{
-		"1.29": "1.29", "v1.29.3": "1.29", "v1.36.0-rc.1": "1.36", "1.28.5+k3s1": "1.28", "v1.27+": "1.27",
-		"": "error", "1": "error", "1.x": "error", "2.0": "error", "1.": "error", "1.29!": "error", "latest": "error", "1.2\x1b": "error",
+		"1.29": "1.29", "v1.29.3": "1.29", "v1.36.0-rc.1": "1.36", "1.28.5+k3s1": "1.28", "v1.27+": "1.27", "1.31.0-rc.1": "1.31",
+		"": "error", "1": "error", "29": "error", "2.1": "error", "1.-3": "error", "1.x": "error", "2.0": "error", "1.": "error", "1.29!": "error", "latest": "error", "1.2\x1b": "error",
 	} {
 		v, err := flags.ParseVersion(in)
 		got := v.String()

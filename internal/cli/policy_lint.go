@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ktrail/ktrail/audit/finding"
+	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/lint"
 )
@@ -72,14 +73,14 @@ func (o *policyLintOptions) validate(c *cmdline) error {
 	}
 	o.check.Mode = o.mode
 	if o.kubernetes != "" {
-		minor, err := lint.ParseMinor(o.kubernetes)
+		v, err := flags.ParseVersion(o.kubernetes)
 		if err != nil {
 			return usagef("--kubernetes: %v", err)
 		}
-		if minor < lint.OldestMinor {
+		if v.Minor < lint.OldestMinor {
 			return usagef("--kubernetes: 1.%d is the oldest version that can be checked for", lint.OldestMinor)
 		}
-		o.check.Minor = minor
+		o.check.Minor = v.Minor
 	}
 	if slices.Contains(o.files, "-") && o.apiResources == "-" {
 		return usagef("standard input is the policy or the API resources, not both")

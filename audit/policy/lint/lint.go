@@ -44,18 +44,6 @@ type Options struct {
 	Mode string
 }
 
-var versionPattern = regexp.MustCompile(`^v?1\.(\d{1,3})(\.\d+)?([-+].*)?$`)
-
-// ParseMinor is the minor version of a Kubernetes version as people write it:
-// 1.29, v1.29.3, v1.29.3+k3s1.
-func ParseMinor(version string) (int, error) {
-	m := versionPattern.FindStringSubmatch(version)
-	if m == nil {
-		return 0, fmt.Errorf("%q is no version of Kubernetes: write it as 1.29", version)
-	}
-	return strconv.Atoi(m[1])
-}
-
 // Check says what there is to say about the policy in data, in the order of the
 // text. file is how the findings name it.
 func Check(file string, data []byte, o Options) []finding.Finding {

@@ -184,18 +184,6 @@ func TestCatalogOfTheCluster(t *testing.T) {
 	}
 }
 
-func TestParseMinor(t *testing.T) {
-	for in, want := range map[string]int{"1.29": 29, "v1.29.3": 29, "1.31.0-rc.1": 31, "v1.30.2+k3s1": 30, "1.30+": 30, "29": -1, "": -1, "2.1": -1, "1.x": -1} {
-		got, err := lint.ParseMinor(in)
-		if err != nil {
-			got = -1
-		}
-		if got != want {
-			t.Errorf("%q: %d, want %d", in, got, want)
-		}
-	}
-}
-
 // What is no policy is one error, whatever it is.
 func TestNoPolicy(t *testing.T) {
 	for name, text := range map[string]string{
