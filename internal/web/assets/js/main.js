@@ -205,25 +205,19 @@ listenMenus(app.state, () => view.exported?.() ?? {});
 offerValues();
 watchStatus();
 
-function mount() {
-  view.mount(root, app);
-  update(drawn, { first: true });
-}
 addEventListener("pagehide", () => {
   asking.abort();
   live.stop();
   view.unmount();
 });
 addEventListener("pageshow", (e) => {
-  // Back from the browser's cache: what is drawn may be old.
-  if (!e.persisted) return;
-  asking = new AbortController();
-  mount();
-  show(true);
+  // Back from the browser's cache: what is drawn is old, and nothing runs any more.
+  if (e.persisted) location.reload();
 });
 
 nameZone();
 localize(document);
 toForm(drawn.params);
-mount();
+view.mount(root, app);
+update(drawn, { first: true });
 document.documentElement.classList.add("js");

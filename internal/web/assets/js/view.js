@@ -7,8 +7,7 @@
 //
 //   mount    once, with the element that holds what the server rendered
 //   update   for every change of state, and once after mount with `first`
-//   unmount  when the page goes away; also before it may come back from the
-//            browser's cache, where mount is called again
+//   unmount  when the page goes away: ends streams, timers, requests
 //
 // State is in the URL and nowhere else. A view changes it by app.go and draws
 // what update then says, so that back and forward are the same road. An update
