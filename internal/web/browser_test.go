@@ -199,8 +199,8 @@ var docPictures = []pageState{
 		name: "events", url: "/?user=dana*&since=2026-11-23T01:36", ready: `document.querySelector("#chart canvas")`,
 		then: `([...document.querySelectorAll("tr.event")].find((r) => r.querySelector("td.verb").textContent === "delete").querySelector("td.object").click(), true)`,
 	},
-	{name: "objects", url: "/objects?since=2026-11-23T01:36:30&namespace=shop", ready: `document.querySelector("#objects")`},
-	{name: "actors", url: "/actors/dana@example.com?since=2026-11-23T00:00", ready: `document.querySelector("#actors")`},
+	{name: "objects", url: "/objects?since=2026-11-23T01:36:30&namespace=shop&object=demo%2Fshop%2Fapps%2Fdeployments%2Fcheckout", ready: `document.querySelector(".revs") && document.querySelector(".diff")`},
+	{name: "actors", url: "/actors/dana@example.com?since=2026-11-23T00:00", ready: `document.querySelector(".heat")`},
 	{name: "sources", url: "/sources", ready: `document.querySelector(".arrivals .bar")`},
 }
 

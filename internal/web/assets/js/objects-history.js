@@ -159,7 +159,7 @@ export class History {
     this.named(
       this.changes
         .filter((c) => counts(c.event) && !isStatus(c.event))
-        .map((c) => ({ t: Date.parse(c.event.time), text: short(who(c.event), 60) }))
+        .map((c) => ({ t: Date.parse(c.event.time), text: short(who(c.event).replaceAll(accounts, ""), 60) }))
         .reverse(),
     );
   }
@@ -234,11 +234,11 @@ export class History {
     if (all.length) {
       const out = all.slice(0, 2).map((f) => {
         const p = element("bdi", "field", short(shortPath(f.path), 60));
-        p.title = short(f.path, 300);
-        const value = (/** @type {unknown} */ v) => (v === undefined ? "∅" : short(JSON.stringify(v), 24));
+        const value = (/** @type {unknown} */ v, most = 40) => (v === undefined ? "∅" : short(JSON.stringify(v), most));
         const change = element("span", "quiet", ` ${value(f.old)} → ${value(f.new)}`);
         const line = element("div", "", "");
         line.append(p, change);
+        line.title = `${short(f.path, 300)}\n${value(f.old, 300)} → ${value(f.new, 300)}`;
         return line;
       });
       if (all.length > 2) out.push(element("div", "quiet", `and ${all.length - 2} more`));
@@ -521,7 +521,9 @@ function outcome(e) {
 
 /** The end of a path, which tells most. @param {string} p */
 function shortPath(p) {
-  return p.length > 44 ? "…" + p.slice(-42) : p;
+  if (p.length <= 36) return p;
+  const last = /[^.]+\.[^.]+$/.exec(p)?.[0] ?? p;
+  return "…" + (last.length > 36 ? last.slice(-35) : last);
 }
 
 /** @param {string} text @param {string} url */
