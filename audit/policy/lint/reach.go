@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ktrail/ktrail/audit/finding"
 	"github.com/ktrail/ktrail/audit/policy"
 )
 
@@ -15,7 +16,7 @@ import (
 const fresh = "zz-ktrail-any"
 
 // maxPoints bounds the work on one rule, maxAsked that on a policy. Of a rule that
-// has more points, and of those behind the bound, nothing is said.
+// has more points, and of those behind the bound, it is said that nothing is known.
 const (
 	maxPoints = 200_000
 	maxAsked  = 3_000_000
@@ -249,19 +250,23 @@ func (c *checker) reach() {
 		}
 		taken, n, reached := map[int]bool{}, 0, false
 		for a := range c.points(i) {
-			n++
+			if n++; n > maxPoints {
+				break
+			}
 			d := c.eval.Decide(&a)
-			if d.Rule == i || d.Rule < 0 || n > maxPoints {
+			if d.Rule == i || d.Rule < 0 {
 				reached = true
 				break
 			}
 			taken[d.Rule] = true
 		}
-		if c.asked > maxAsked {
-			return
-		}
 		at := fmt.Sprintf("rules[%d]", i)
 		switch {
+		case c.asked > maxAsked:
+			c.unknown(at, fmt.Sprintf("the rules from %d on are not checked for requests that earlier rules leave them: the policy is too large", i+1))
+			return
+		case n > maxPoints:
+			c.unknown(at, fmt.Sprintf("rule %d is not checked for requests that earlier rules leave it: it is too large", i+1))
 		case n == 0:
 			c.dead[i] = c.whyDead(i)
 			c.report("never-matches", at, fmt.Sprintf("rule %d matches no request: %s", i+1, c.dead[i]), "", "")
@@ -270,6 +275,12 @@ func (c *checker) reach() {
 			c.shadowed(i, taken)
 		}
 	}
+}
+
+// unknown says of which rules it is not known whether a request comes to them.
+func (c *checker) unknown(at, message string) {
+	c.report("shadowed", at, message, fmt.Sprintf("To find out every request that a rule asks for is decided: at most %d of one rule, and %d of a policy.", maxPoints, maxAsked), "")
+	c.as(finding.Note)
 }
 
 func (c *checker) shadowed(i int, taken map[int]bool) {
@@ -350,5 +361,5 @@ func (c *checker) takesAll(j, i int) bool {
 			return false
 		}
 	}
-	return true
+	return c.asked <= maxAsked // otherwise those that are left were not asked
 }

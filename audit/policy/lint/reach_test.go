@@ -179,3 +179,34 @@ func TestWatchesOfANamespace(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 }
+
+// A policy that is too large to find out about says so, and of no rule that it is
+// shadowed by one that was not asked.
+func TestTooLargeForReach(t *testing.T) {
+	names := func(prefix string, n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "%s%d,", prefix, i)
+		}
+		return b.String()
+	}
+	const head, first = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n", "- {level: Metadata, verbs: [get, list, watch, create, update, patch, delete, deletecollection]}\n"
+	rule := func(users, names string) string {
+		return "- {level: None, users: [" + users + "], resources: [{group: \"\", resources: [pods], resourceNames: [" + names + "]}], verbs: [get]}\n"
+	}
+	for name, c := range map[string]struct{ text, want string }{
+		"a rule":   {first + rule(names("u", 500), names("n", 401)), "note: rule 2 is not checked for requests that earlier rules leave it: it is too large"},
+		"a policy": {first + strings.Repeat(rule(names("u", 400), names("n", 500)), 16), "note: the rules from 16 on are not checked for requests that earlier rules leave them: the policy is too large"},
+		"neither":  {first + rule(names("u", 500), names("n", 400)), ""},
+	} {
+		got := ""
+		for _, f := range lint.Check("p", []byte(head+c.text), lint.Options{}) {
+			if f.Name == "shadowed" && f.Severity == finding.Note {
+				got = fmt.Sprintf("%s%s: %s", got, f.Severity, f.Message)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
