@@ -96,8 +96,9 @@ func (a *App) build(ctx context.Context) error {
 		}
 	}
 	kept, err := saved.Open(durable.OS{}, a.o.Store.Dir)
-	if err != nil {
-		return err
+	if err != nil { // collecting events goes on without
+		a.o.Logger.LogAttrs(ctx, slog.LevelError, "saved views cannot be used", slog.String("error", err.Error()))
+		kept = nil
 	}
 	a.handler, err = web.New(web.Options{
 		Questions: query.NewEngine(a.intake.store), Status: a.status, Import: a.intake.ImportStream, Views: kept, Quarantine: a.quarantine,

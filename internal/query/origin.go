@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -90,7 +91,7 @@ func (g *Engine) origins(ctx context.Context, q DayQuestion, f *Filter, used map
 	out := make([]Origin, len(all))
 	for i := range all {
 		// The first error cancelled the others; theirs says less.
-		if e := all[i].err; e != nil && (err == nil || err == context.Canceled) {
+		if e := all[i].err; e != nil && (err == nil || errors.Is(err, context.Canceled)) {
 			err = e
 		}
 		out[i] = all[i].o
@@ -133,7 +134,7 @@ func (t *tracer) search(text string, r Range, limit int, raw bool, yield func(*a
 		return nil
 	})
 	t.warnings = joinWarnings(t.warnings, w)
-	if err == errEnough { //nolint:errorlint // it comes back as it was given
+	if errors.Is(err, errEnough) {
 		err = nil
 	}
 	return err

@@ -38,7 +38,7 @@ type viewBody struct {
 // kept are the saved views, or why there are none.
 func (s *server) kept() (*saved.Store, error) {
 	if s.Views == nil {
-		return nil, &Error{Code: CodeUnavailable, Message: "this server keeps no views"}
+		return nil, &Error{Code: CodeUnavailable, Message: "this server keeps no views; its log says why"}
 	}
 	return s.Views, nil
 }
