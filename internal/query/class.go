@@ -41,7 +41,7 @@ type Case[T ~string] struct {
 const (
 	// askingGroups hold reviews, which ask whether something may be done; they are created, but nothing is kept.
 	askingGroups = `api_group in ["authentication.k8s.io", "authorization.k8s.io"]`
-	writing = `verb in ["create", "update", "patch", "delete", "deletecollection"]`
+	writing      = `verb in ["create", "update", "patch", "delete", "deletecollection"]`
 )
 
 // Classes says how an event's class follows from its columns, for the matcher

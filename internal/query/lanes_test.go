@@ -156,7 +156,8 @@ func TestLanes(t *testing.T) {
 	events := []audit.Event{
 		made(1, 100, "get", "alice", "a", "read"), made(2, 100, "get", "alice", "a", "read"), made(3, 199, "list", "alice", "a", ""),
 		made(4, 150, "patch", "bob", "a", "changed"), made(5, 151, "patch", "bob", "a", "changed"), made(6, 198, "deletecollection", "bob", "a", ""),
-		{ID: 7, Time: 120e6, Final: true, Verb: "get", URI: "/healthz"}, made(8, 160, "create", "bob", "b", "other"),
+		{ID: 7, Time: 120e6, Final: true, Verb: "get", URI: "/healthz"},
+		made(8, 160, "create", "bob", "b", "other"),
 	}
 	g := engine(events...)
 	q := query.LanesQuestion{Under: query.ObjectKey{Cluster: "c", Namespace: "a"}, Depth: 2, Bins: 10}
@@ -205,8 +206,11 @@ func TestLanes(t *testing.T) {
 		q    query.LanesQuestion
 		want string
 	}{
-		{query.LanesQuestion{Bins: 4001}, "4001"}, {query.LanesQuestion{Limit: 5001}, "5001"}, {query.LanesQuestion{Depth: 4}, "depth 4"},
-		{query.LanesQuestion{Cursor: "x"}, "damaged"}, {query.LanesQuestion{Cursor: "e30"}, "damaged"},
+		{query.LanesQuestion{Bins: 4001}, "4001"},
+		{query.LanesQuestion{Limit: 5001}, "5001"},
+		{query.LanesQuestion{Depth: 4}, "depth 4"},
+		{query.LanesQuestion{Cursor: "x"}, "damaged"},
+		{query.LanesQuestion{Cursor: "e30"}, "damaged"},
 	} {
 		_, err := g.Lanes(t.Context(), c.q)
 		usage(t, err, c.want)

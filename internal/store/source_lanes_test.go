@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"slices"
 	"testing"
@@ -50,8 +51,14 @@ func agreeing[Q, A any](t *testing.T, stored, memory *query.Engine, ask func(*qu
 func someScopes(events []audit.Event) []query.Scope {
 	middle := query.Range{From: events[len(events)/4].Time, To: events[len(events)/2].Time + 1}
 	return []query.Scope{
-		{}, {Filter: "final || !final"}, {Range: middle}, {Range: query.Range{From: middle.From}}, {Range: query.Range{To: middle.To}},
-		{Filter: `verb != "get" || code >= 400`, Range: middle}, {Filter: `verb == "none"`}, {Filter: `code >= 400`},
+		{},
+		{Filter: "final || !final"},
+		{Range: middle},
+		{Range: query.Range{From: middle.From}},
+		{Range: query.Range{To: middle.To}},
+		{Filter: `verb != "get" || code >= 400`, Range: middle},
+		{Filter: `verb == "none"`},
+		{Filter: `code >= 400`},
 	}
 }
 
@@ -176,11 +183,42 @@ func TestLanesAgree(t *testing.T) {
 	}
 	var named []query.ObjectKey
 	for _, e := range events {
-		named = append(named, query.ObjectKey{Cluster: e.Cluster, Namespace: e.Namespace, APIGroup: e.APIGroup, Resource: e.Resource, Name: e.Name})
+		named = append(named, keyOf(&e))
 	}
 	named = append(named[len(named)-60:], query.ObjectKey{Name: "none"})
 	a := agreeing(t, stored, memory, lanes, query.LanesQuestion{Objects: named, Bins: 1})
 	if last := a.Lanes[len(a.Lanes)-1]; last.Key.Name != "none" || len(last.Marks) != 0 {
 		t.Errorf("an object without events: %+v", last)
 	}
+}
+
+func TestLanesCancelled(t *testing.T) {
+	events := sampleEvents(t)
+	s := openTestStore(t, t.TempDir())
+	fill(t, s, events, 2)
+	r := query.LanesRequest{Range: query.Range{From: 1, To: events[0].Time + 1e12}, Width: 1000}
+	for i := range events {
+		if k := keyOf(&events[i]); !slices.Contains(r.Objects, k) {
+			r.Objects = append(r.Objects, k)
+		}
+	}
+	enough := errors.New("enough")
+	if _, err := s.Lanes(t.Context(), r, func(int, query.Mark) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("the caller's error comes back as %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	if _, err := s.Lanes(ctx, r, func(int, query.Mark) error { n++; return nil }); err != nil || n <= 2048 {
+		t.Fatalf("%d marks, %v", n, err)
+	}
+	all := n
+	n = 0
+	_, err := s.Lanes(ctx, r, func(int, query.Mark) error { n++; cancel(); return nil })
+	if !errors.Is(err, context.Canceled) || n == all {
+		t.Errorf("%v after %d of %d marks", err, n, all)
+	}
+}
+
+func keyOf(e *audit.Event) query.ObjectKey {
+	return query.ObjectKey{Cluster: e.Cluster, Namespace: e.Namespace, APIGroup: e.APIGroup, Resource: e.Resource, Name: e.Name}
 }

@@ -65,4 +65,3 @@ func (s *Source) Lanes(ctx context.Context, r query.LanesRequest, yield func(int
 	}
 	return s.Warn, nil
 }
-
