@@ -43,20 +43,30 @@ type amount struct {
 	class string
 }
 
+// least is the width of a part that there is hardly any of, so that it is seen.
+const least = 0.8
+
 // newMeter draws amounts against a whole. A part that there is at all is seen.
 func newMeter(label string, whole int64, parts ...amount) *meter {
 	if whole <= 0 {
 		return nil
 	}
 	m := &meter{Label: label}
-	x := 0.0
+	sum := 0.0
 	for _, p := range parts {
-		width := min(100*float64(max(p.n, 0))/float64(whole), 100-x)
-		if p.n > 0 && x < 99 {
-			width = max(width, 0.6)
+		width := 0.0
+		if p.n > 0 {
+			width = min(100, max(100*float64(p.n)/float64(whole), least))
 		}
-		m.Parts = append(m.Parts, meterPart{X: x, Width: width, Class: p.class})
-		x += width
+		m.Parts = append(m.Parts, meterPart{Width: width, Class: p.class})
+		sum += width
+	}
+	x := 0.0
+	for i := range m.Parts {
+		p := &m.Parts[i]
+		p.Width /= max(1, sum/100)
+		p.X = x
+		x += p.Width
 	}
 	return m
 }
