@@ -84,7 +84,7 @@ function read(a) {
   const answer = full(body?.responseObject);
   if (verb === "delete" && !sub) {
     const going = answer?.metadata?.deletionTimestamp !== undefined;
-    return { ...r, object: going ? answer : null, gone: !going, why: going ? "" : "The object was deleted." };
+    return { ...r, object: going ? answer : null, gone: !going };
   }
   if (verb === "patch") r.patch = body?.requestObject ?? undefined;
   if (!["", "status", "resize", "ephemeralcontainers", "approval", "finalize"].includes(sub)) {

@@ -521,9 +521,8 @@ function outcome(e) {
 
 /** The end of a path, which tells most. @param {string} p */
 function shortPath(p) {
-  if (p.length <= 36) return p;
-  const last = /[^.]+\.[^.]+$/.exec(p)?.[0] ?? p;
-  return "…" + (last.length > 36 ? last.slice(-35) : last);
+  for (const end of [p, /[^.]+\.[^.]+$/.exec(p)?.[0] ?? p, /[^.]+$/.exec(p)?.[0] ?? p]) if (end.length <= 22) return end;
+  return "…" + p.slice(-21);
 }
 
 /** @param {string} text @param {string} url */
