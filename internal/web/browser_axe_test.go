@@ -46,6 +46,8 @@ type pageState struct {
 func pageStates(last int) []pageState {
 	states := []pageState{
 		{name: "help", url: "/", then: `(document.getElementById("help").showPopover(), true)`},
+		{name: "views menu", url: "/", then: `(document.getElementById("views-menu").showPopover(), true)`},
+		{name: "export menu", url: "/", then: `(document.getElementById("export-menu").showPopover(), true)`},
 		{name: "status", url: "/", then: `(document.getElementById("status-panel").showPopover(), true)`},
 		{name: "filter-error", url: "/?filter=verb+%3D%3D+%22delete%22+%26%26+resorce+%3D%3D+%22pods%22", ready: `document.querySelector(".problem")`},
 		{name: "events", url: "/", ready: `document.querySelector("#chart canvas")`},
