@@ -1,6 +1,12 @@
 package web
 
-import "net/http"
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ktrail/ktrail/audit"
+)
 
 // objectsData is what the Objects view's template has. Tree, timeline and history
 // are asked for by its module: what they show changes with every zoom.
@@ -30,4 +36,14 @@ func objectsView() view {
 func loadObjects(_ *server, _ *http.Request, p *page) (int, error) {
 	p.Data = objectsData{Find: p.Query.Own.Get("find")}
 	return http.StatusOK, nil
+}
+
+// objectParam names e's object in the Objects view's URL: cluster, namespace,
+// group, resource and name, each escaped, with slashes between them.
+func objectParam(e *audit.Event) string {
+	parts := []string{e.Cluster, e.Namespace, e.APIGroup, e.Resource, e.Name}
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return strings.Join(parts, "/")
 }
