@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"path"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,6 +20,16 @@ func isCommandLine(data []byte) bool {
 		return len(words) > 0 && strings.HasPrefix(words[0].text, "--") && len(words[0].text) > len("---")
 	}
 	return i == 0 || words[i].breaks || words[i-1].text != "-" && !strings.HasSuffix(words[i-1].text, ":")
+}
+
+// programOf is the program whose /proc/PID/cmdline data is, "" if it is none: words
+// of text, each ended by a NUL.
+func programOf(data []byte) string {
+	binary := func(r rune) bool { return r < ' ' && r != 0 && r != '\t' && r != '\n' }
+	if len(data) < 2 || data[0] == 0 || data[len(data)-1] != 0 || len(data) > MaxSize || !utf8.Valid(data) || bytes.ContainsFunc(data, binary) {
+		return ""
+	}
+	return path.Base(nulWords(data)[0].text)
 }
 
 // split makes words of either form, those of the script where it is a shell's.

@@ -60,6 +60,9 @@ func Detect(data []byte) (Kind, error) {
 	if isCommandLine(data) {
 		return CommandLine, nil
 	}
+	if program := programOf(data); program != "" {
+		return "", &RefusedError{Msg: fmt.Sprintf("is the command line of %q, not of kube-apiserver", program)}
+	}
 	if err != nil {
 		return "", err
 	}

@@ -50,6 +50,22 @@ func TestReadCommandLine(t *testing.T) {
 	}
 }
 
+// TestOtherCommandLine holds that the command line of another program is called that,
+// and what only looks like one is not.
+func TestOtherCommandLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"/usr/bin/ktrail\x00advise\x00/proc/self/cmdline\x00": `is the command line of "ktrail", not of kube-apiserver`,
+		"k3s server\x00\x00":          `is the command line of "k3s server", not of kube-apiserver`,
+		"\x00":                        "is not valid YAML",
+		"\x7fELF\x02\x01\x01\x00\x00": "is not valid YAML",
+		"a\x00b":                      "is not valid YAML",
+	} {
+		if kind, err := config.Detect([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is %q, %v; want %q", in, kind, err, want)
+		}
+	}
+}
+
 func join(a []flags.Arg) string {
 	return strings.Trim(fmt.Sprint(a), "[]")
 }
