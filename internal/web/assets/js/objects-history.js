@@ -7,6 +7,7 @@ import { policyRule, recorded } from "./diff-bodies.js";
 import { readPatch, sentence } from "./diff-patch.js";
 import { element, toast } from "./dom.js";
 import { path, place, short, title, visible } from "./objects-key.js";
+import { bodied, counts, isStatus, link, outcome, shortPath, verbClass, who } from "./objects-words.js";
 import { quote } from "./state.js";
 import { failure, loading } from "./states.js";
 import { timeElement } from "./time.js";
@@ -483,56 +484,6 @@ export class History {
     if (e.key !== "n" && e.key !== "p") return false;
     return this.view?.jump(e.key === "n" ? 1 : -1) ?? false;
   }
-}
-
-/** Whether the object is another one after the event. @param {Event} e */
-function counts(e) {
-  return e.final && (e.code ?? 0) < 400 && e.verb !== "deletecollection" && !["exec", "attach", "portforward", "proxy"].includes(e.subresource ?? "");
-}
-
-/** @param {Event} e */
-function isStatus(e) {
-  return e.subresource === "status";
-}
-
-/** Whether an event may have recorded the object. @param {Event} e */
-function bodied(e) {
-  const whole = ["", "status", "resize", "ephemeralcontainers", "approval", "finalize"].includes(e.subresource ?? "");
-  return whole && !e.truncated && (e.level === "RequestResponse" || (e.level === "Request" && e.verb !== "patch"));
-}
-
-/** @param {Event} e */
-function who(e) {
-  return e.as_user ? `${e.user} as ${e.as_user}` : e.user || "nobody";
-}
-
-/** @param {Event} e */
-function verbClass(e) {
-  return e.verb === "delete" || e.verb === "deletecollection" ? "is-delete" : e.verb === "create" && !e.subresource ? "is-create" : "is-change";
-}
-
-/** How it ended, in a sign and in words. @param {Event} e */
-function outcome(e) {
-  const code = e.code ?? 0;
-  const el = element("span", code >= 400 ? "out bad" : "out", code >= 400 ? `${code === 401 || code === 403 ? "✕ denied" : code < 500 ? "○ failed" : "▽ server error"} ${code}` : "");
-  if (e.reason) el.title = short(e.reason);
-  return el;
-}
-
-/** The end of a path, which tells most. @param {string} p */
-function shortPath(p) {
-  for (const end of [p, /[^.]+\.[^.]+$/.exec(p)?.[0] ?? p, /[^.]+$/.exec(p)?.[0] ?? p]) if (end.length <= 22) return end;
-  return "…" + p.slice(-21);
-}
-
-/** @param {string} text @param {string} url */
-function link(text, url) {
-  const a = document.createElement("a");
-  a.href = url;
-  const inner = document.createElement("bdi");
-  inner.textContent = text;
-  a.append(inner);
-  return a;
 }
 
 /** @param {string} s */

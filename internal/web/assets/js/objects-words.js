@@ -1,0 +1,56 @@
+// What the history says of an event.
+
+import { element } from "./dom.js";
+import { short } from "./objects-key.js";
+
+/** @typedef {import("./diff-bodies.js").Event} Event */
+
+/** Whether the object is another one after the event. @param {Event} e */
+export function counts(e) {
+  return e.final && (e.code ?? 0) < 400 && e.verb !== "deletecollection" && !["exec", "attach", "portforward", "proxy"].includes(e.subresource ?? "");
+}
+
+/** @param {Event} e */
+export function isStatus(e) {
+  return e.subresource === "status";
+}
+
+/** Whether an event may have recorded the object. @param {Event} e */
+export function bodied(e) {
+  const whole = ["", "status", "resize", "ephemeralcontainers", "approval", "finalize"].includes(e.subresource ?? "");
+  return whole && !e.truncated && (e.level === "RequestResponse" || (e.level === "Request" && e.verb !== "patch"));
+}
+
+/** @param {Event} e */
+export function who(e) {
+  return e.as_user ? `${e.user} as ${e.as_user}` : e.user || "nobody";
+}
+
+/** @param {Event} e */
+export function verbClass(e) {
+  return e.verb === "delete" || e.verb === "deletecollection" ? "is-delete" : e.verb === "create" && !e.subresource ? "is-create" : "is-change";
+}
+
+/** How it ended, in a sign and in words. @param {Event} e */
+export function outcome(e) {
+  const code = e.code ?? 0;
+  const el = element("span", code >= 400 ? "out bad" : "out", code >= 400 ? `${code === 401 || code === 403 ? "✕ denied" : code < 500 ? "○ failed" : "▽ server error"} ${code}` : "");
+  if (e.reason) el.title = short(e.reason);
+  return el;
+}
+
+/** The end of a path, which tells most. @param {string} p */
+export function shortPath(p) {
+  for (const end of [p, /[^.]+\.[^.]+$/.exec(p)?.[0] ?? p, /[^.]+$/.exec(p)?.[0] ?? p]) if (end.length <= 22) return end;
+  return "…" + p.slice(-21);
+}
+
+/** @param {string} text @param {string} url */
+export function link(text, url) {
+  const a = document.createElement("a");
+  a.href = url;
+  const inner = document.createElement("bdi");
+  inner.textContent = text;
+  a.append(inner);
+  return a;
+}
