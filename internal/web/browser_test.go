@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -103,6 +104,13 @@ func (b *tab) is(expression string) {
 		if (ok) done("yes"); else if (performance.now() > until) done(document.body.innerText.slice(0, 3000)); else setTimeout(look, 20);
 	}; look() })`
 	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	// A click may lead to another document while the old one is asked.
+	for range 3 {
+		if err == nil || !strings.Contains(err.Error(), "navigated") {
+			break
+		}
+		got, err = chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	}
 	if err != nil {
 		b.t.Fatalf("wait for %s: %v", expression, err)
 	}

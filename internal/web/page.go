@@ -22,6 +22,7 @@ func (s *server) routePages() {
 	s.handle("GET /page/status", s.getStatusView)
 	s.handle("GET /page/follow", s.getFollowRows)
 	s.handle("GET /page/sources", s.getSourcesView)
+	s.routeActors()
 	s.handle("GET /assets/{hash}/{name...}", s.getAsset)
 }
 
