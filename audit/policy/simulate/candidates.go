@@ -33,6 +33,10 @@ var (
 	loggedIn = []string{"system:authenticated"}
 )
 
+// refusals is what every rule that drops requests gives up beside them: the log can
+// tell only of those that were.
+const refusals = "; such a request that is refused (403) from now on is dropped unseen too, a failed login (401) is not"
+
 // service is what the name of a service account begins with.
 const service = "system:serviceaccount:"
 
@@ -102,6 +106,9 @@ func (g *greedy) candidates() []candidate {
 			narrow, ok := narrowed(i.rule, own)
 			if !ok {
 				continue
+			}
+			if narrow.Level == policy.None {
+				i.givesUp += refusals
 			}
 			s := Suggestion{Name: i.name, Title: i.title, GivesUp: i.givesUp, YAML: ruleYAML(i.title, &narrow), change: change{before: max(r, 0)}}
 			// What is checked is what will be pasted, whatever names are in it.
