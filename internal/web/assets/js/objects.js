@@ -26,7 +26,10 @@ import { legend, Timeline } from "./timeline.js";
 /** @typedef {{question: string, from: number, to: number, lanes: Map<string, Lane>}} Known */
 
 const own = ["under", "find", "object", "diff", "event", "form", "noise", "status"];
-const firstLanes = 300;
+// The first answer has what is in sight and a little more, so that it comes soon;
+// those behind it are asked for when the last row comes into sight.
+const firstLanes = 60;
+const moreLanes = 240;
 const mostLanes = 5000;
 
 /** @type {App} */
@@ -101,8 +104,10 @@ function toRange(from, to) {
 
 /** @param {State} state @param {string} cursor */
 function lanesParams(state, cursor) {
-  const bins = Math.max(200, Math.min(2000, Math.round(timeline.width)));
-  const p = question(state, { bins, limit: firstLanes }, under(state.params));
+  // A mark is wider than two pixels: finer bins would not be seen.
+  const bins = Math.max(100, Math.min(1200, Math.round(timeline.width / 2)));
+  const limit = cursor ? moreLanes : Math.max(firstLanes, timeline.visible + 8);
+  const p = question(state, { bins, limit }, under(state.params));
   if (cursor) p.set("cursor", cursor);
   return p;
 }
