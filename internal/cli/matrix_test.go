@@ -34,7 +34,7 @@ func TestMatrixLooks(t *testing.T) {
 		var out bytes.Buffer
 		cmd := &cmdline{Streams: Streams{Out: &out, Err: &out}, name: "ktrail"}
 		p := cmd.page(&output{format: formatText})
-		if err := errors.Join(p.printMatrix(coverage.Of(preset, c.who, policy.BuiltIn())), p.flush()); err != nil {
+		if err := errors.Join(p.printMatrix(coverage.Of(preset, c.who, policy.BuiltIn()), false), p.flush()); err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(out.String()) {

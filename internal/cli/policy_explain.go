@@ -30,19 +30,21 @@ type policyExplainOptions struct {
 	subresource   string
 	watch         bool
 	all           bool
+	part          part // of all
 	events        bool
 }
 
 func (c *cmdline) policyExplainCommand() *cobra.Command {
 	o := &policyExplainOptions{}
 	cmd := &cobra.Command{
-		Use:   "explain FILE [--] VERB RESOURCE[/NAME] | - | --uri PATH | --all",
+		Use:   "explain FILE [--] VERB RESOURCE[/NAME] | - | --uri PATH | --all [VERBS] [RESOURCES]",
 		Short: "Say what an audit policy records of a request, and why",
 		Long: `Say what an audit policy records of a request: the level, the stages, and why, rule
 by rule. The request is written as for kubectl; of a command such as exec or apply
 each request that it makes is explained. With - audit events are read from standard
 input, one a line, and each is explained as the API server saw its request. --all
-prints what is recorded of all verbs and resources as a matrix.
+prints what is recorded of all verbs and resources as a matrix, or of some: verbs
+(also reads and writes), then resources and paths, with commas between.
 
 A policy looks at the original user: --as and --group say who asks, not who is
 impersonated. The groups that the API server adds itself are added here too.`,
@@ -52,6 +54,7 @@ impersonated. The groups that the API server adds itself are added here too.`,
 			`policy explain policy.yaml --uri /healthz`,
 			`policy explain policy.yaml - < audit.log`,
 			`policy explain policy.yaml --all`,
+			`policy explain policy.yaml --all -- writes,get secrets,pods/*`,
 		),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.validate(cmd, args); err != nil {
@@ -98,12 +101,19 @@ func (o *policyExplainOptions) validate(cmd *cobra.Command, args []string) error
 	}
 	o.file, o.words = args[0], args[1:]
 	o.events = slices.Equal(o.words, []string{"-"})
+	if o.all && o.uri == "" {
+		var err error
+		if o.part, err = parsePart(o.words); err != nil {
+			return err
+		}
+	}
 	switch {
-	case o.all && (len(o.words) > 0 || o.uri != ""):
-		return usagef("--all is about all requests: name none")
+	case o.all && o.uri != "":
+		return usagef("--all takes paths as words: --all -- get %s", clean(o.uri))
 	case o.uri != "" && len(o.words) > 0:
 		return usagef("--uri and %s exclude each other", quote(strings.Join(o.words, " ")))
-	case o.uri == "" && !o.all && len(o.words) == 0:
+	case o.all:
+	case o.uri == "" && len(o.words) == 0:
 		return &usageError{msg: "missing argument: the request", next: "for example: " + strings.Fields(cmd.CommandPath())[0] + " policy explain " + clean(o.file) + " -- get secrets/db -n prod --as alice"}
 	case o.events && o.file == "-":
 		return usagef("standard input can be the policy or the events, not both")
@@ -136,7 +146,11 @@ func (c *cmdline) policyExplain(o *policyExplainOptions) error {
 		if o.as != "" || len(o.groups) > 0 {
 			who.Groups = o.who().Groups
 		}
-		return errors.Join(p.printMatrix(coverage.Of(pol, who, policy.BuiltIn())), p.flush())
+		m := coverage.Of(pol, who, policy.BuiltIn())
+		if err := o.part.of(m); err != nil {
+			return err
+		}
+		return errors.Join(p.printMatrix(m, len(o.part.rows) > 0), p.flush())
 	case o.events:
 		return errors.Join(c.explainEvents(p, pol), p.flush())
 	}

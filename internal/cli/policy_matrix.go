@@ -22,8 +22,9 @@ var levelMarks = [...]struct {
 }
 
 // printMatrix prints what a policy records as a matrix: in a table of people rows
-// of which the same is recorded are one, in JSON and CSV each resource has its own.
-func (p *page) printMatrix(m *coverage.Matrix) error {
+// of which the same is recorded are one, unless each was asked for; in JSON and CSV
+// each resource has its own.
+func (p *page) printMatrix(m *coverage.Matrix, each bool) error {
 	switch p.format {
 	case formatJSON:
 		return p.json(m)
@@ -46,7 +47,10 @@ func (p *page) printMatrix(m *coverage.Matrix) error {
 		title string
 		rows  []coverage.Row
 	}{{"RESOURCES", m.Resources}, {"NON-RESOURCE URLS", m.Paths}} {
-		if err := p.matrixPart(part.title, part.rows, width); err != nil {
+		if len(part.rows) == 0 {
+			continue
+		}
+		if err := p.matrixPart(part.title, part.rows, width, each); err != nil {
 			return err
 		}
 	}
@@ -81,8 +85,11 @@ func forWhom(who coverage.Requester) string {
 
 // matrixPart prints rows with their names beside the cells and, where they are
 // many, below. The largest of several rows is called the others.
-func (p *page) matrixPart(title string, rows []coverage.Row, width int) error {
+func (p *page) matrixPart(title string, rows []coverage.Row, width int, each bool) error {
 	folded := coverage.Fold(rows)
+	if each {
+		folded = slices.Collect(slices.Chunk(rows, 1))
+	}
 	most := 0
 	for i := range folded {
 		if len(folded[i]) > len(folded[most]) {
@@ -135,12 +142,15 @@ func (p *page) matrixPart(title string, rows []coverage.Row, width int) error {
 		return p.line("  %s", wrap(rest, width, 2, "  "))
 	}
 	for i := range folded {
-		if i == most {
+		if i == most && !each {
 			continue
 		}
 		if err := print(rowNames(folded[i], inGroup), folded[i]); err != nil {
 			return err
 		}
+	}
+	if each {
+		return p.line("")
 	}
 	label := fmt.Sprintf("all %d others", len(folded[most]))
 	if len(folded) == 1 {
@@ -179,6 +189,9 @@ func rowNames(rows []coverage.Row, inGroup map[string]int) string {
 // the API does not offer the verb.
 func (p *page) matrixCSV(m *coverage.Matrix) error {
 	for _, rows := range [][]coverage.Row{m.Resources, m.Paths} {
+		if len(rows) == 0 {
+			continue
+		}
 		header := []string{"for"}
 		for _, c := range rows[0].Cells {
 			header = append(header, c.Verb)
