@@ -78,13 +78,21 @@ func (p *params) list(name string) []string {
 
 // conditions reads include=COLUMN=VALUE and exclude=COLUMN=VALUE, any number of each.
 func (p *params) conditions() []query.FacetCondition {
+	out, err := conditions(p.values)
+	if err != nil {
+		p.fail(err.Error())
+	}
+	return out
+}
+
+// conditions reads what was chosen in facets, a condition for each column.
+func conditions(values url.Values) ([]query.FacetCondition, error) {
 	var out []query.FacetCondition
 	for _, name := range []string{"include", "exclude"} {
-		for _, pair := range p.values[name] {
+		for _, pair := range values[name] {
 			column, value, ok := strings.Cut(pair, "=")
 			if !ok {
-				p.fail(fmt.Sprintf("parameter %s is %.80q; write column=value, such as user=alice", name, pair))
-				continue
+				return nil, &query.UsageError{Message: fmt.Sprintf("parameter %s is %.80q; write column=value, such as user=alice", name, pair)}
 			}
 			at := -1
 			for i := range out {
@@ -103,7 +111,7 @@ func (p *params) conditions() []query.FacetCondition {
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 func setConditions(v url.Values, conditions []query.FacetCondition) {

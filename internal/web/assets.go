@@ -56,7 +56,7 @@ func (a *assets) url(name string) (string, error) {
 
 // styles are a view's style sheets: those of the libraries it draws with, and its own.
 func (a *assets) styles(view string) ([]string, error) {
-	names := []string{"css/" + view + ".css"}
+	names := []string{"css/chosen.css", "css/" + view + ".css"}
 	if view == "events" {
 		names = append([]string{"vendor/uplot/uPlot.min.css"}, names...)
 	}

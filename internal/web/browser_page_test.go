@@ -17,19 +17,7 @@ func TestPageInChromium(t *testing.T) {
 	const rows = `document.querySelectorAll("tr.event").length`
 
 	b.open(ts.URL + "/")
-	if n := eval[int](b, rows); n != pageRows {
-		t.Fatalf("the page has %d rows", n)
-	}
 	b.is(`document.querySelector("#chart canvas") && document.getElementById("chart-total").textContent.startsWith("1,746 requests · 172 failed")`)
-
-	t.Run("load more", func(t *testing.T) {
-		b.t = t
-		eval[bool](b, `(document.querySelector(".more a").click(), true)`)
-		b.is(rows + fmt.Sprintf(" === %d", 2*pageRows))
-		if n := eval[int](b, `new Set([...document.querySelectorAll("tr.event")].map((r) => r.dataset.id)).size`); n != 2*pageRows {
-			t.Errorf("only %d different rows", n)
-		}
-	})
 
 	t.Run("filter by keyboard, back, forward", func(t *testing.T) {
 		b.t = t
@@ -50,7 +38,7 @@ func TestPageInChromium(t *testing.T) {
 		eval[bool](b, `(history.back(), true)`)
 		b.is(`document.querySelector("[name=user]").value === "" && document.getElementById("filter").value === 'verb == "delete"' && [...document.querySelectorAll("td.user")].some((c) => c.textContent !== "system:apiserver")`)
 		eval[bool](b, `(history.back(), true)`)
-		b.is(`document.getElementById("filter").value === "" && ` + rows + fmt.Sprintf(" === %d", pageRows))
+		b.is(`document.getElementById("filter").value === "" && new Set([...document.querySelectorAll("td.verb")].map((c) => c.textContent)).size > 1`)
 		eval[bool](b, `(history.forward(), true)`)
 		b.is(`document.getElementById("filter").value === 'verb == "delete"' && [...document.querySelectorAll("td.verb")].every((c) => c.textContent === "delete")`)
 		b.drawn()

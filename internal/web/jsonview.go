@@ -10,60 +10,87 @@ import (
 // a number or a word, "" for what is between.
 type token struct{ Class, Text string }
 
-// section is one top-level key of an event. A large value can be folded.
+// section is one key of an object, or one member of a list, whose Key is "". A
+// large value can be folded; its parts are Kids where they can be folded too.
 type section struct {
-	Key    string
-	Tokens []token
-	Lines  int
-	Fold   bool
-	Opener string // { or [ of a value that can be folded
-	Open   bool
-	Comma  bool
+	Key            string
+	Tokens         []token
+	Kids           []section
+	Lines          int
+	Fold           bool
+	Opener, Closer string // { and }, or [ and ], of a value that can be folded
+	Open           bool
+	Comma          bool
 }
 
-// maxColoured is how much formatted JSON gets colours, in bytes; more would make
-// a page of very many elements.
-const maxColoured = 512 << 10
+const (
+	// maxColoured is how much formatted JSON gets colours, in bytes; more would make
+	// a page of very many elements.
+	maxColoured = 512 << 10
+	maxFolds    = 8 // depth; below, values are shown as they are
+)
 
 // jsonSections formats a raw line. ok is false if it is not a JSON object, which
 // is then shown as it is.
-func jsonSections(raw string) (sections []section, ok bool) {
-	d := json.NewDecoder(strings.NewReader(raw))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+func jsonSections(raw string) (out []section, ok bool) {
+	if !strings.HasPrefix(strings.TrimLeft(raw, " \t\r\n"), "{") || !json.Valid([]byte(raw)) {
 		return nil, false
 	}
 	coloured := 0
+	return sections([]byte(raw), 0, &coloured)
+}
+
+// sections are the parts of an object or list.
+func sections(value []byte, depth int, coloured *int) (out []section, ok bool) {
+	d := json.NewDecoder(bytes.NewReader(value))
+	open, err := d.Token()
+	if err != nil {
+		return nil, false
+	}
+	out = []section{}
 	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, false
+		s := section{Comma: true}
+		if open == json.Delim('{') {
+			key, err := d.Token()
+			if err != nil {
+				return nil, false
+			}
+			name, _ := json.Marshal(key) // a string always can be
+			s.Key = visible(string(name))
 		}
-		name, _ := json.Marshal(key) // a string always can be
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
+		var part json.RawMessage
+		if err := d.Decode(&part); err != nil {
 			return nil, false
 		}
 		var text bytes.Buffer
-		if err := json.Indent(&text, value, "", "  "); err != nil {
+		if err := json.Indent(&text, part, "", "  "); err != nil {
 			return nil, false
 		}
-		s := section{Key: visible(string(name)), Comma: true, Lines: bytes.Count(text.Bytes(), []byte("\n")) + 1}
+		s.Lines = bytes.Count(text.Bytes(), []byte("\n")) + 1
 		shown := text.String()
-		if s.Fold = s.Lines > 2; s.Fold {
-			s.Opener, shown = shown[:1], shown[2:] // the brace stays in the line of the key
+		s.Fold = s.Lines > 2
+		s.Open = s.Lines <= 60 && s.Key != `"managedFields"`
+		if s.Fold {
+			s.Opener, s.Closer = shown[:1], shown[len(shown)-1:]
+			shown = shown[2:] // the brace stays in the line of the key
 		}
-		if coloured += text.Len(); coloured <= maxColoured {
+		switch {
+		case s.Fold && s.Lines > 4 && depth < maxFolds && *coloured+text.Len() <= maxColoured:
+			if s.Kids, ok = sections(part, depth+1, coloured); !ok {
+				return nil, false
+			}
+		case *coloured+text.Len() <= maxColoured:
+			*coloured += text.Len()
 			s.Tokens = tokens(shown)
-		} else {
+		default:
 			s.Tokens = []token{{Text: visibleLines(shown)}}
 		}
-		s.Open = s.Lines <= 60
-		sections = append(sections, s)
+		out = append(out, s)
 	}
-	if n := len(sections); n > 0 {
-		sections[n-1].Comma = false
+	if n := len(out); n > 0 {
+		out[n-1].Comma = false
 	}
-	return sections, true
+	return out, true
 }
 
 // tokens splits valid, indented JSON.

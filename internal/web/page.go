@@ -19,6 +19,7 @@ func (s *server) routePages() {
 	s.handle("GET /page/scope", s.getScope)
 	s.handle("GET /page/results", s.getResults)
 	s.handle("GET /page/event/{id}", s.getEventView)
+	s.handle("GET /page/event/{id}/around", s.getAround)
 	s.handle("GET /page/status", s.getStatusView)
 	s.handle("GET /page/follow", s.getFollowRows)
 	s.handle("GET /page/sources", s.getSourcesView)
@@ -70,6 +71,7 @@ type pageQuery struct {
 	Path                                    string // "" is that of Events
 	Filter, Verb, User, Namespace, Resource string
 	Failed, Writes                          bool
+	Include, Exclude                        []string // what was chosen in facets, each as COLUMN=VALUE
 	Since, Until                            string
 	Live                                    bool
 	Event                                   string // ID of the open event
@@ -84,6 +86,7 @@ func readPageQuery(r *http.Request, own ...string) pageQuery {
 		Filter: strings.TrimSpace(v.Get("filter")), Verb: v.Get("verb"), User: v.Get("user"), Namespace: v.Get("namespace"),
 		Resource: v.Get("resource"), Failed: v.Get("failed") != "", Writes: v.Get("writes") != "",
 		Since: v.Get("since"), Until: v.Get("until"), Live: v.Get("live") != "", Event: v.Get("event"), Cursor: v.Get("cursor"),
+		Include: v["include"], Exclude: v["exclude"],
 	}
 	for _, name := range own {
 		if values := v[name]; len(values) > 0 && name != "event" && name != "cursor" {
@@ -115,6 +118,11 @@ func (q pageQuery) URL() string {
 	} {
 		setText(v, p[0], p[1])
 	}
+	for name, values := range map[string][]string{"include": q.Include, "exclude": q.Exclude} {
+		if len(values) > 0 {
+			v[name] = slices.Clone(values)
+		}
+	}
 	for name, on := range map[string]bool{"failed": q.Failed, "writes": q.Writes, "live": q.Live} {
 		if on {
 			v.Set(name, "1")
@@ -139,8 +147,9 @@ func (q pageQuery) in(path string) pageQuery {
 // actorPath is where the day of a user is.
 func actorPath(user string) string { return "/actors/" + url.PathEscape(user) }
 
-// cel is the filter box and the controls as one filter.
-func (q pageQuery) cel() (string, error) {
+// cel is the filter box, the controls and what was chosen in facets as one
+// filter. base is the same without the facets: each of them is narrowed by the others only.
+func (q pageQuery) cel() (cel, base string, err error) {
 	one := func(s string) []string {
 		if s = strings.TrimSpace(s); s == "" {
 			return nil
@@ -152,10 +161,75 @@ func (q pageQuery) cel() (string, error) {
 		Failed: q.Failed, Writes: q.Writes,
 	}
 	filter, err := f.Filter(q.Filter)
-	if err != nil || filter == nil {
-		return "", err
+	if err != nil {
+		return "", "", err
 	}
-	return filter.String(), nil
+	if filter != nil {
+		base = filter.String()
+	}
+	chosen, err := q.chosen()
+	if err != nil {
+		return "", "", err
+	}
+	for _, c := range chosen {
+		more, err := query.Parse(c.CEL)
+		if err != nil {
+			return "", "", err
+		}
+		filter = query.And(filter, more)
+	}
+	if filter != nil {
+		cel = filter.String()
+	}
+	return cel, base, nil
+}
+
+// condition is what was chosen in one column's facet.
+type condition struct {
+	CEL     string
+	Without string   // address of the page without it
+	Include []string // its parameters
+	Exclude []string
+}
+
+// chosen are the conditions of the facets, in the order of the columns' first mention.
+func (q pageQuery) chosen() ([]condition, error) {
+	all, err := conditions(url.Values{"include": q.Include, "exclude": q.Exclude})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]condition, len(all))
+	for i, c := range all {
+		if out[i].CEL, err = c.CEL(); err != nil {
+			return nil, err
+		}
+		own := url.Values{}
+		setConditions(own, []query.FacetCondition{c})
+		rest := url.Values{}
+		setConditions(rest, slices.Delete(slices.Clone(all), i, i+1))
+		out[i].Include, out[i].Exclude = own["include"], own["exclude"]
+		without := q
+		without.Include, without.Exclude, without.Cursor = rest["include"], rest["exclude"], ""
+		out[i].Without = without.URL()
+	}
+	return out, nil
+}
+
+// asFilter is the address of the page with the conditions written into the filter box.
+func (q pageQuery) asFilter(chosen []condition) string {
+	filter, err := query.Parse(q.Filter)
+	if err != nil {
+		return ""
+	}
+	for _, c := range chosen {
+		more, err := query.Parse(c.CEL)
+		if err != nil {
+			return ""
+		}
+		filter = query.And(filter, more)
+	}
+	q.Filter, q.Include, q.Exclude, q.Cursor = filter.String(), nil, nil, ""
+	return q.URL()
 }
 
 // page is the whole page: what all views share, and one view's data.
@@ -175,7 +249,10 @@ type page struct {
 
 // scope is a state's question, read.
 type scope struct {
-	CEL     string // box and controls together
+	CEL     string // box, controls and facets together
+	Base    string // the same without the facets
+	Chosen  []condition
+	AsCEL   string // address of the page with them in the filter box
 	Range   query.Range
 	Problem *errorView // why nothing can be asked; stands below the filter
 	Last    int64      // ID: all events up to it are in what is shown, a live stream goes on behind
@@ -187,7 +264,12 @@ func (s *server) scope(r *http.Request, q pageQuery) (scope, error) {
 	// and the page knows it by its ID, but none is missed.
 	sc := scope{Last: s.Status().Store.LastID}
 	var err error
-	if sc.CEL, err = q.cel(); err == nil {
+	if sc.CEL, sc.Base, err = q.cel(); err == nil {
+		if sc.Chosen, err = q.chosen(); len(sc.Chosen) > 0 {
+			sc.AsCEL = q.asFilter(sc.Chosen)
+		}
+	}
+	if err == nil {
 		sc.Range, err = query.NewRange(q.Since, q.Until, query.AskedAt(q.Cursor, time.Now()), time.UTC)
 	}
 	if err == nil {

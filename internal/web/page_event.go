@@ -3,7 +3,11 @@ package web
 import (
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
@@ -23,6 +27,15 @@ type eventView struct {
 	CloseURL string
 	// UserURL and ObjectURL search for more of the same, "" if there is nothing to search for.
 	UserURL, ObjectURL, RequestURL string
+	// ActorURL, AsURL and TimelineURL lead to the other views, "" if there is nothing to show there.
+	ActorURL, AsURL, TimelineURL string
+	AroundURL                    string
+	CEL, Kubectl                 string // what is copied
+	Decision, DecisionReason     string
+	Allowed                      bool
+	Received                     string
+	Latency                      string
+	Spent                        []fact // where the time went, as the API server noted it
 }
 
 // fact is a column that the sentence leaves out.
@@ -55,6 +68,8 @@ func newEventView(e *audit.Event, q pageQuery) *eventView {
 	for _, f := range []fact{
 		{"Audit ID", "audit_id", e.AuditID},
 		{"Stage", "stage", e.Stage},
+		{"Reason", "reason", e.Reason},
+		{"Message", "message", e.Message},
 		{"Level", "level", e.Level},
 		{"Agent", "agent", e.Agent},
 		{"Pod", "pod", e.Pod},
@@ -79,20 +94,55 @@ func newEventView(e *audit.Event, q pageQuery) *eventView {
 		v.UserURL = pageQuery{Filter: celEquals("user", e.User), Since: q.Since, Until: q.Until}.URL()
 	}
 	if e.Resource != "" && e.Name != "" {
-		filter := celEquals("resource", e.Resource) + " && " + celEquals("name", e.Name)
-		if e.Namespace != "" {
-			filter += " && " + celEquals("namespace", e.Namespace)
-		}
-		v.ObjectURL = pageQuery{Filter: filter, Writes: true, Since: q.Since, Until: q.Until}.URL()
+		v.ObjectURL = pageQuery{Filter: objectCEL(e), Writes: true, Since: q.Since, Until: q.Until}.URL()
 	}
 	if e.AuditID != "" {
-		v.RequestURL = pageQuery{Filter: celEquals("audit_id", e.AuditID) + ` && stage != ""`}.URL()
+		v.RequestURL = pageQuery{Filter: requestCEL(e)}.URL()
+		v.CEL = requestCEL(e)
 	}
+	elsewhere := pageQuery{Since: q.Since, Until: q.Until}
+	if e.User != "" {
+		v.ActorURL = elsewhere.in(actorPath(e.User)).URL()
+	}
+	if e.AsUser != "" {
+		v.AsURL = elsewhere.in(actorPath(e.AsUser)).URL()
+	}
+	if e.Resource != "" {
+		to := elsewhere.in("/objects")
+		to.Own = url.Values{"object": {objectParam(e)}}
+		v.TimelineURL = to.URL()
+	}
+	around := q
+	around.Path = "/page/event/" + v.ID + "/around"
+	v.AroundURL = around.URL()
+	v.Kubectl = kubectlCommand(e)
+	v.Decision, v.DecisionReason, v.Allowed = e.Decision, e.DecisionReason, e.Decision == "allow"
+	if e.Received != 0 {
+		v.Received = e.Received.String()
+		v.Latency = spanText(time.Duration(e.Time-e.Received) * time.Microsecond)
+	}
+	v.Spent = spent(readRecorded(e.Raw).Annotations)
 	return v
 }
 
+// spent are the parts of the latency that the API server notes for slow requests.
+func spent(annotations map[string]string) []fact {
+	const prefix = "apiserver.latency.k8s.io/"
+	var out []fact
+	for name, value := range annotations {
+		if part, ok := strings.CutPrefix(name, prefix); ok {
+			if d, err := time.ParseDuration(value); err == nil {
+				value = spanText(d)
+			}
+			out = append(out, fact{Label: part, Value: value})
+		}
+	}
+	slices.SortFunc(out, func(a, b fact) int { return strings.Compare(a.Label, b.Label) })
+	return out
+}
+
 func (s *server) getEventView(w http.ResponseWriter, r *http.Request) error {
-	v, status, err := s.eventView(r, r.PathValue("id"), readPageQuery(r))
+	v, status, err := s.eventView(r, r.PathValue("id"), readPageQuery(r, eventsOwn()...))
 	if err != nil {
 		return err
 	}

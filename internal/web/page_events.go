@@ -26,6 +26,7 @@ type results struct {
 	Last     int64 // ID: all events up to it were searched, the live stream goes on behind
 	Warnings query.Warnings
 	NoEvents bool // the store is empty
+	Columns  []tableColumn
 }
 
 // AllTime is the address of the same question without a range.
@@ -53,20 +54,18 @@ type row struct {
 	User, As          string
 	// User and As in two parts, so that the first can give way where there is little room.
 	Prefix, Own, AsPrefix, AsOwn string
-	Verb                         string
 	Write                        bool
 	Resource, Name               string
 	URI                          string // for requests that are not of a resource
-	Namespace, Address           string
-	Code                         string
 	Failed                       bool
 	Reason                       string
+	Cells                        []cell
 }
 
-func newRow(e *audit.Event, q pageQuery) row {
+func newRow(e *audit.Event, q pageQuery, columns []tableColumn) row {
 	r := row{
 		ID: strconv.FormatInt(e.ID, 10), Exact: e.Time.String(),
-		User: e.User, As: e.AsUser, Verb: e.Verb, Resource: e.Resource, Name: e.Name, Namespace: e.Namespace,
+		User: e.User, As: e.AsUser, Resource: e.Resource, Name: e.Name,
 		Failed: e.Code >= 400, Reason: e.Reason,
 	}
 	q.Event, q.Cursor = r.ID, ""
@@ -87,11 +86,8 @@ func newRow(e *audit.Event, q pageQuery) row {
 	if e.Resource == "" {
 		r.URI = e.URI
 	}
-	if len(e.SourceIPs) > 0 {
-		r.Address = e.SourceIPs[0]
-	}
-	if e.Code != 0 {
-		r.Code = strconv.Itoa(int(e.Code))
+	for _, c := range columns {
+		r.Cells = append(r.Cells, c.cell(e))
 	}
 	return r
 }
@@ -108,24 +104,32 @@ func splitUser(user string) (prefix, own string) {
 // eventsData is what the Events view shows.
 type eventsData struct {
 	Results results
-	Event   *eventView // nil if none is open
+	Event   *eventView    // nil if none is open
+	Columns []tableColumn // all there are
+	Default string        // the columns shown unless others are chosen
 }
 
 func eventsView() view {
 	return view{
 		Name: "events", Title: "Events", Path: "/", Routes: []string{"/{$}"}, Go: "e",
-		Own: []string{"event", "cursor"},
+		Own: eventsOwn(),
 		Keys: []keyHelp{
 			{[]string{"j", "k"}, "next, previous event"},
 			{[]string{"Enter"}, "open it"},
+			{[]string{"n", "p"}, "open the next, the previous"},
 			{[]string{"Esc"}, "close it"},
+			{[]string{"s"}, "search in the open event"},
+			{[]string{"f"}, "to the facets; arrows move there, - leaves out"},
+			{[]string{"c"}, "columns"},
+			{[]string{"b"}, "to the histogram; Shift and arrows choose a range"},
+			{[]string{"t"}, "to the newest"},
 		},
 		load: loadEvents,
 	}
 }
 
 func loadEvents(s *server, r *http.Request, p *page) (status int, err error) {
-	var d eventsData
+	d := eventsData{Columns: tableColumns(), Default: strings.Join(defaultColumns(), ",")}
 	if d.Results, err = s.search(r, p.Query); err != nil {
 		return 0, err
 	}
@@ -143,8 +147,12 @@ func loadEvents(s *server, r *http.Request, p *page) (status int, err error) {
 	return status, nil
 }
 
+// eventsOwn are the URL's parameters that only the Events view knows: columns are
+// the table's, separated by commas; facets is whether the panel is open.
+func eventsOwn() []string { return []string{"event", "cursor", "columns", "facets"} }
+
 func (s *server) getResults(w http.ResponseWriter, r *http.Request) error {
-	res, err := s.search(r, readPageQuery(r))
+	res, err := s.search(r, readPageQuery(r, eventsOwn()...))
 	if err != nil {
 		return err
 	}
@@ -155,7 +163,7 @@ func (s *server) getResults(w http.ResponseWriter, r *http.Request) error {
 func (s *server) search(r *http.Request, q pageQuery) (results, error) {
 	// Before the search: an event that is committed meanwhile may be told twice,
 	// and the page knows it by its ID, but none is missed.
-	res := results{Query: q, Last: s.Status().Store.LastID}
+	res := results{Query: q, Last: s.Status().Store.LastID, Columns: chosenColumns(q)}
 	bad := func(err error) (results, error) {
 		we := s.report(r, err)
 		if we.Code == codeCanceled {
@@ -164,7 +172,7 @@ func (s *server) search(r *http.Request, q pageQuery) (results, error) {
 		res.Error = newErrorView(err, we, q)
 		return res, nil
 	}
-	cel, err := q.cel()
+	cel, _, err := q.cel()
 	if err != nil {
 		return bad(err)
 	}
@@ -178,7 +186,7 @@ func (s *server) search(r *http.Request, q pageQuery) (results, error) {
 	a, err := s.Questions.Search(ctx, query.SearchQuestion{
 		Scope: query.Scope{Filter: cel, Range: span}, Limit: pageRows, Cursor: q.Cursor, NoRaw: true,
 	}, func(e *audit.Event) error {
-		res.Rows = append(res.Rows, newRow(ownEvent(e), q))
+		res.Rows = append(res.Rows, newRow(ownEvent(e), q, res.Columns))
 		return nil
 	})
 	if err != nil {
@@ -222,8 +230,8 @@ func newErrorView(err error, we wireError, q pageQuery) *errorView {
 
 // getFollowRows is the live stream of the page: each event as a row of the table.
 func (s *server) getFollowRows(w http.ResponseWriter, r *http.Request) error {
-	q := readPageQuery(r)
-	cel, err := q.cel()
+	q := readPageQuery(r, eventsOwn()...)
+	cel, _, err := q.cel()
 	if err != nil {
 		return err
 	}
@@ -237,9 +245,10 @@ func (s *server) getFollowRows(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 	}
+	columns := chosenColumns(q)
 	return s.follow(w, r, ask, func(e *audit.Event) (string, []byte, error) {
 		var b strings.Builder
-		err := s.pages.ExecuteTemplate(&b, "row", newRow(e, q))
+		err := s.pages.ExecuteTemplate(&b, "row", newRow(e, q, columns))
 		return "row", []byte(b.String()), err
 	})
 }

@@ -24,7 +24,7 @@ func TestTemplates(t *testing.T) {
 	q := pageQuery{Filter: `a == "b"`, Verb: "get", User: "u", Namespace: "n", Resource: "r", Failed: true, Writes: true, Since: "1h", Until: "now", Live: true, Event: "7", Cursor: "c"}
 	fe := &query.FilterError{Text: `a == "b"`, Line: 1, Column: 1, Message: "no column a", Suggest: "as_user"}
 	full := results{
-		Query: q, CEL: q.Filter, Ran: "final", Rows: []row{newRow(&e, q), newRow(&bare, q)}, Next: "/?cursor=x", Cursor: "x", Warnings: query.Warnings{{Text: "<w>"}},
+		Query: q, CEL: q.Filter, Ran: "final", Rows: []row{newRow(&e, q, chosenColumns(q)), newRow(&bare, q, tableColumns())}, Next: "/?cursor=x", Cursor: "x", Warnings: query.Warnings{{Text: "<w>"}},
 	}
 	inFilter := results{Query: q, Error: newErrorView(fe, ts.inner.wire(fe), q)}
 	other := results{Query: q, Error: newErrorView(errTimeout, ts.inner.wire(errTimeout), q)}
@@ -49,9 +49,10 @@ func TestTemplates(t *testing.T) {
 		{"event", newEventView(&e, q)},
 		{"event", newEventView(&bare, pageQuery{})},
 		{"event", &eventView{}},
+		{"around", around{Stages: []nearby{newNearby(&e, &e, q)}, Lists: []neighbours{{Title: "Same user", All: "/", Rows: []nearby{newNearby(&e, &bare, q), {}}}}}},
 		{"status-update", trouble},
 		{"status-update", good},
-		{"row", newRow(&e, q)},
+		{"row", newRow(&e, q, chosenColumns(q))},
 		{"row", row{}},
 	} {
 		var b strings.Builder
@@ -142,25 +143,36 @@ func TestVisible(t *testing.T) {
 
 // TestJSONSections puts the tokens together again, which must give the line.
 func TestJSONSections(t *testing.T) {
-	for _, raw := range []string{hostile, `{}`, `{"a":-1.5e3,"b":[true,false,null,{}],"c":{"d":"\"}:, x"},"e\"":"","f":[]}`} {
+	for _, raw := range []string{hostile, `{}`, `{"a":-1.5e3,"b":[true,false,null,{}],"c":{"d":"\"}:, x"},"e\"":"","f":[]}`, `{"a":{"b":[1,[2,{"c":{"d":[[],{}],"e":"x","f":1}}],"]}"],"g":{}},"h":[{"i":1,"j":2,"k":3},{"i":1}]}`} {
 		sections, ok := jsonSections(raw)
 		if !ok {
 			t.Fatalf("%s is no object", raw)
 		}
 		var b strings.Builder
-		b.WriteString("{")
-		for _, s := range sections {
-			b.WriteString(s.Key + ":" + s.Opener)
-			for _, tok := range s.Tokens {
-				b.WriteString(tok.Text)
-				if (tok.Class == "s" || tok.Class == "k") != strings.HasPrefix(tok.Text, `"`) {
-					t.Errorf("token %+v", tok)
+		var write func([]section)
+		write = func(all []section) {
+			for _, s := range all {
+				if s.Key != "" {
+					b.WriteString(s.Key + ":")
+				}
+				b.WriteString(s.Opener)
+				if s.Kids != nil {
+					write(s.Kids)
+					b.WriteString(s.Closer)
+				}
+				for _, tok := range s.Tokens {
+					b.WriteString(tok.Text)
+					if (tok.Class == "s" || tok.Class == "k") != strings.HasPrefix(tok.Text, `"`) {
+						t.Errorf("token %+v", tok)
+					}
+				}
+				if s.Comma {
+					b.WriteString(",")
 				}
 			}
-			if s.Comma {
-				b.WriteString(",")
-			}
 		}
+		b.WriteString("{")
+		write(sections)
 		b.WriteString("}")
 		squeeze := func(s string) string { return strings.NewReplacer(" ", "", "\n", "").Replace(s) }
 		if squeeze(b.String()) != squeeze(raw) {

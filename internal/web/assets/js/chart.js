@@ -1,11 +1,13 @@
-// The histogram: failed requests at the bottom, the others stacked on them.
+// The histogram: requests over time, stacked by outcome, with a brush that sets
+// the range. Outcomes differ by pattern too, not by colour alone.
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
-import { scopeOf } from "./api.js";
-import { byId } from "./dom.js";
+import { ask, scopeOf } from "./api.js";
+import { byId, element } from "./dom.js";
+import { dayStart, text } from "./time.js";
 
 /**
- * @typedef {{start: string, count: number, failed: number}} Bucket
+ * @typedef {{start: string, count: number, failed: number, denied: number, errors: number}} Bucket
  * @typedef {{buckets: Bucket[] | null, width_us: number, total: number}} Histogram
  */
 
@@ -15,6 +17,14 @@ const panel = byId("chart-panel");
 const total = byId("chart-total");
 const read = byId("chart-read");
 
+/** The outcomes from the bottom of a bar to its top, and how many a bucket has. */
+const outcomes = [
+  { name: "error", title: "server error", of: (/** @type {Bucket} */ b) => b.errors },
+  { name: "denied", title: "denied", of: (/** @type {Bucket} */ b) => b.denied },
+  { name: "failed", title: "failed", of: (/** @type {Bucket} */ b) => b.failed - b.denied - b.errors },
+  { name: "ok", title: "ok", of: (/** @type {Bucket} */ b) => b.count - b.failed },
+];
+
 /** @type {any} */
 let plot = null;
 /** @type {Histogram | null} */
@@ -23,6 +33,8 @@ let shown = null;
 let asking = null;
 /** @type {(from: string, to: string) => void} */
 let zoomed = () => {};
+/** The brush of the keyboard, as numbers of bars. @type {{at: number, from: number} | null} */
+let brush = null;
 
 /** @param {(from: string, to: string) => void} f called with two times when a range was drawn */
 export function onZoom(f) {
@@ -46,11 +58,16 @@ function iso(seconds) {
 
 /** A time as the chart's width needs it. @param {number} seconds @param {number} width */
 function label(seconds, width) {
-  const s = iso(seconds);
-  if (width >= 86400) return s.slice(0, 10);
-  if (width >= 60) return s.slice(0, 10) + " " + s.slice(11, 16);
-  if (width >= 1) return s.slice(0, 10) + " " + s.slice(11, 19);
-  return s.slice(0, 10) + " " + s.slice(11).replace("Z", "");
+  const ms = Math.round(seconds * 1000);
+  if (width >= 86400) return text(ms, "day");
+  if (width >= 60) return text(ms, "minute");
+  if (width >= 1) return text(ms, "second");
+  return text(ms, "day") + " " + text(ms, "clock");
+}
+
+/** @param {Bucket} b */
+function startOf(b) {
+  return Date.parse(b.start) / 1000;
 }
 
 /**
@@ -63,19 +80,15 @@ export async function update(state) {
     panel.hidden = true;
     return;
   }
-  const ask = new AbortController();
-  asking = ask;
+  const mine = new AbortController();
+  asking = mine;
   panel.hidden = false;
   panel.setAttribute("aria-busy", "true");
-  const p = scopeOf(state);
-  p.set("buckets", String(Math.max(30, Math.min(240, Math.floor(host.clientWidth / 9)))));
+  const buckets = Math.max(30, Math.min(240, Math.floor(host.clientWidth / 9)));
   try {
-    const resp = await fetch("/api/v1/histogram?" + p, { signal: ask.signal });
-    const answer = await resp.json();
-    if (!resp.ok) throw new Error(answer.error?.message ?? `the server answered ${resp.status}`);
-    draw(answer);
+    draw(await ask("histogram", scopeOf(state, { buckets }), { signal: mine.signal }));
   } catch (err) {
-    if (ask.signal.aborted) return;
+    if (mine.signal.aborted) return;
     total.textContent = "The histogram is not there: " + /** @type {Error} */ (err).message;
     plot?.destroy();
     plot = null;
@@ -83,40 +96,46 @@ export async function update(state) {
   panel.removeAttribute("aria-busy");
 }
 
+/** Ends what is asked. */
+export function stop() {
+  asking?.abort();
+}
+
+/** How many had which outcome, in words. @param {Bucket[]} buckets */
+function sums(buckets) {
+  return outcomes
+    .filter((o) => o.name !== "ok")
+    .map((o) => ({ ...o, n: buckets.reduce((n, b) => n + o.of(b), 0) }))
+    .filter((o) => o.n > 0);
+}
+
 /** @param {Histogram} h */
 function draw(h) {
   shown = h;
+  brush = null;
   const buckets = h.buckets ?? [];
   const failed = buckets.reduce((n, b) => n + b.failed, 0);
-  total.replaceChildren();
-  const strong = document.createElement("strong");
-  strong.textContent = count(h.total);
-  total.append(strong, h.total === 1 ? " request" : " requests");
+  total.replaceChildren(element("strong", "", count(h.total)), h.total === 1 ? " request" : " requests");
   if (failed) {
-    const bad = document.createElement("span");
-    bad.className = "bad";
-    bad.textContent = `${count(failed)} failed`;
-    total.append(" · ", bad);
+    total.append(" · ", element("span", "bad", `${count(failed)} failed`));
+    const parts = sums(buckets);
+    if (parts.length > 1) total.append(element("span", "quiet", ` (${parts.map((o) => `${count(o.n)} ${o.name === "failed" ? "other" : o.title}`).join(", ")})`));
+    else if (parts[0].name !== "failed") total.append(element("span", "quiet", ` (${parts[0].title})`));
   }
-  if (buckets.length) {
-    const last = Date.parse(buckets[buckets.length - 1].start) / 1000 + h.width_us / 1e6;
-    const span = document.createElement("span");
-    span.className = "quiet span";
-    span.textContent = between(Date.parse(buckets[0].start) / 1000, last, h.width_us / 1e6);
-    total.append(span);
-  }
-  host.setAttribute("aria-label", `Histogram: ${count(h.total)} requests, ${count(failed)} failed`);
+  const width = h.width_us / 1e6;
+  if (buckets.length) total.append(element("span", "quiet span", between(startOf(buckets[0]), startOf(buckets[buckets.length - 1]) + width, width)));
+  host.setAttribute("aria-label", `Histogram of ${count(h.total)} requests${sums(buckets).map((o) => `, ${count(o.n)} ${o.title}`).join("")}. Arrows move over the bars, with Shift they choose a range, Enter takes it.`);
   read.textContent = "";
   plot?.destroy();
   plot = null;
   host.classList.toggle("nothing", buckets.length === 0);
   if (!buckets.length) return;
 
-  const width = h.width_us / 1e6;
-  const x = buckets.map((b) => Date.parse(b.start) / 1000);
-  const all = buckets.map((b) => b.count || null);
-  const bad = buckets.map((b) => b.failed || null);
-  const bars = uPlot.paths.bars({ size: [0.86, 64], align: 1, radius: 0.12 });
+  const x = buckets.map(startOf);
+  // Drawn from the tallest to the lowest: each covers the foot of the one before.
+  const stacked = outcomes.map((_o, i) => buckets.map((b) => outcomes.slice(0, i + 1).reduce((n, o) => n + o.of(b), 0) || null)).reverse();
+  const names = outcomes.map((o) => o.name).reverse();
+  const bars = uPlot.paths.bars({ size: [0.86, 64], align: 1, radius: 0.08 });
   const axis = { stroke: colour("--muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: "11px " + getComputedStyle(document.body).fontFamily };
   plot = new uPlot(
     {
@@ -131,16 +150,13 @@ function draw(h) {
         { ...axis, grid: { show: false }, size: 24, gap: 4, space: 84, values: dayClock },
         { ...axis, size: 44, gap: 6, splits: (/** @type {any} */ u) => ticks(u.scales.y.max), values: (/** @type {any} */ _u, /** @type {number[]} */ v) => v.map((n) => (n ? short(n) : "")) },
       ],
-      series: [
-        {},
-        { paths: bars, fill: colour("--bar-ok"), stroke: "transparent", width: 0, points: { show: false } },
-        { paths: bars, fill: colour("--bar-bad"), stroke: "transparent", width: 0, points: { show: false } },
-      ],
+      series: [{}, ...names.map((name) => ({ paths: bars, fill: () => pattern(name), stroke: "transparent", width: 0, points: { show: false } }))],
       hooks: {
         setCursor: [(/** @type {any} */ u) => readOut(u, width)],
         setSelect: [
           (/** @type {any} */ u) => {
-            if (u.select.width < 4) return;
+            // A range under way by keyboard is taken by Enter.
+            if (brush || u.select.width < 4) return;
             const from = u.posToVal(u.select.left, "x");
             const to = u.posToVal(u.select.left + u.select.width, "x");
             u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
@@ -149,9 +165,46 @@ function draw(h) {
         ],
       },
     },
-    [x, all, bad],
+    [x, ...stacked],
     host,
   );
+}
+
+/** How an outcome is filled: plain, or with strokes that tell it apart. @param {string} name */
+function pattern(name) {
+  const ratio = devicePixelRatio || 1;
+  const size = Math.round(6 * ratio);
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = size;
+  const c = tile.getContext("2d");
+  if (!c) return colour(`--bar-${name}`);
+  // Opaque, so that the bar behind does not shine through.
+  c.fillStyle = colour("--surface");
+  c.fillRect(0, 0, size, size);
+  c.fillStyle = c.strokeStyle = colour(`--bar-${name}`);
+  c.lineWidth = 1.6 * ratio;
+  if (name === "denied") {
+    c.beginPath();
+    for (const d of [-size, 0, size]) {
+      c.moveTo(d - 1, size + 1);
+      c.lineTo(d + size + 1, -1);
+    }
+    c.stroke();
+    c.globalAlpha = 0.35;
+    c.fillRect(0, 0, size, size);
+  } else if (name === "failed") {
+    c.globalAlpha = 0.3;
+    c.fillRect(0, 0, size, size);
+    c.globalAlpha = 1;
+    for (const [x, y] of [[0.25, 0.25], [0.75, 0.75]]) {
+      c.beginPath();
+      c.arc(x * size, y * size, 1.1 * ratio, 0, 7);
+      c.fill();
+    }
+  } else {
+    c.fillRect(0, 0, size, size);
+  }
+  return c.createPattern(tile, "repeat") ?? colour(`--bar-${name}`);
 }
 
 /** A span of time in words. @param {number} from @param {number} to @param {number} width */
@@ -160,18 +213,64 @@ function between(from, to, width) {
   return a.slice(0, 10) === b.slice(0, 10) && b.length > 10 ? `${a} – ${b.slice(11)}` : `${a} – ${b}`;
 }
 
+/** A bar in words. @param {Bucket} b @param {number} width */
+function words(b, width) {
+  return `${label(startOf(b), width)} · ${count(b.count)} ${b.count === 1 ? "request" : "requests"}${sums([b]).map((o) => `, ${count(o.n)} ${o.title}`).join("")}`;
+}
+
 /** The bar below the pointer, in words. @param {any} u @param {number} width */
 function readOut(u, width) {
+  if (brush) return;
   // The bar that the pointer is in, which starts at or before it.
   const at = u.cursor.left >= 0 ? u.posToVal(u.cursor.left, "x") : NaN;
-  const bucket = (shown?.buckets ?? []).find((b) => {
-    const s = Date.parse(b.start) / 1000;
-    return at >= s && at < s + width;
-  });
-  read.textContent = bucket
-    ? `${label(Date.parse(bucket.start) / 1000, width)} · ${count(bucket.count)} requests${bucket.failed ? `, ${count(bucket.failed)} failed` : ""}`
-    : "";
+  const bucket = (shown?.buckets ?? []).find((b) => at >= startOf(b) && at < startOf(b) + width);
+  read.textContent = bucket ? words(bucket, width) : "";
 }
+
+/** Shows the brush of the keyboard, or takes it away. */
+function drawBrush() {
+  if (!plot || !shown?.buckets) return;
+  if (!brush) {
+    read.textContent = "";
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    return;
+  }
+  const width = shown.width_us / 1e6;
+  const [a, b] = [Math.min(brush.at, brush.from), Math.max(brush.at, brush.from)];
+  const left = plot.valToPos(startOf(shown.buckets[a]), "x");
+  const right = plot.valToPos(startOf(shown.buckets[b]) + width, "x");
+  plot.setSelect({ left, top: 0, width: right - left, height: plot.over.clientHeight }, false);
+  read.textContent = a === b ? words(shown.buckets[a], width) : between(startOf(shown.buckets[a]), startOf(shown.buckets[b]) + width, width);
+}
+
+host.addEventListener("keydown", (e) => {
+  const buckets = shown?.buckets ?? [];
+  if (!plot || !shown || !buckets.length || e.ctrlKey || e.metaKey || e.altKey) return;
+  const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -buckets.length, End: buckets.length }[e.key];
+  if (step !== undefined) {
+    const at = brush ? brush.at + step : step > 0 ? 0 : buckets.length - 1;
+    const to = Math.max(0, Math.min(buckets.length - 1, at));
+    brush = { at: to, from: e.shiftKey && brush ? brush.from : to };
+    drawBrush();
+  } else if (e.key === "Enter" && brush) {
+    const [a, b] = [Math.min(brush.at, brush.from), Math.max(brush.at, brush.from)];
+    const [from, to] = [startOf(buckets[a]), startOf(buckets[b]) + shown.width_us / 1e6];
+    brush = null;
+    drawBrush();
+    zoomed(iso(from), iso(to));
+  } else if (e.key === "Escape" && brush) {
+    brush = null;
+    drawBrush();
+  } else {
+    return;
+  }
+  e.preventDefault();
+  e.stopPropagation();
+});
+host.addEventListener("blur", () => {
+  brush = null;
+  drawBrush();
+});
 
 /** Zero, the middle and the top, at round numbers. @param {number} max */
 function ticks(max) {
@@ -189,20 +288,21 @@ function short(v) {
 
 /** Labels of the time axis, with the day where it begins. @param {any} _u @param {number[]} splits */
 function dayClock(_u, splits) {
-  let day = splits.length ? iso(splits[0]).slice(0, 10) : "";
+  let day = splits.length ? dayStart(splits[0] * 1000) : 0;
   const step = splits.length > 1 ? splits[1] - splits[0] : 1;
   return splits.map((t) => {
-    const s = iso(t);
-    if (step >= 86400) return s.slice(5, 10);
-    const clock = step >= 60 ? s.slice(11, 16) : s.slice(11, 19);
-    const first = s.slice(0, 10) !== day;
-    day = s.slice(0, 10);
-    return first ? `${day.slice(5)} ${clock}` : clock;
+    const ms = Math.round(t * 1000);
+    const date = text(ms, "day").slice(5);
+    if (step >= 86400) return date;
+    const clock = step >= 60 ? text(ms, "minute").slice(11) : text(ms, "second").slice(11);
+    const first = dayStart(ms) !== day;
+    day = dayStart(ms);
+    return first ? `${date} ${clock}` : clock;
   });
 }
 
-/** Draws what is there again, after a change of size or of colours. */
-function again() {
+/** Draws what is there again, after a change of colours or of the time zone. */
+export function again() {
   if (shown && !panel.hidden) draw(shown);
 }
 

@@ -1,52 +1,86 @@
 // The open event.
 
-import { byId, element, load, toast } from "./dom.js";
-import { mark } from "./results.js";
+import { ask } from "./api.js";
+import { byId, load, toast } from "./dom.js";
+import { enliven } from "./json.js";
+import { failure } from "./states.js";
 
 const panel = byId("detail");
 
 /** @type {AbortController | null} */
 let asking = null;
 
-/** Shows the event that the URL names, or none. @param {URLSearchParams} p */
-export async function show(p) {
+/**
+ * Shows the event that the URL names, or none.
+ * @param {URLSearchParams} p
+ * @param {boolean} there the server has rendered it
+ */
+export async function show(p, there) {
   asking?.abort();
   const id = p.get("event");
-  mark(id);
   document.body.classList.toggle("has-event", Boolean(id));
   if (!id) {
     panel.hidden = true;
     panel.replaceChildren();
     return;
   }
-  const ask = new AbortController();
-  asking = ask;
+  const mine = new AbortController();
+  asking = mine;
   panel.hidden = false;
-  panel.setAttribute("aria-busy", "true");
-  const rest = new URLSearchParams(p);
-  rest.delete("event");
-  try {
-    panel.replaceChildren(await load(`/page/event/${encodeURIComponent(id)}?${rest}`, ask.signal));
-    panel.scrollTop = 0;
-  } catch (err) {
-    if (ask.signal.aborted) return;
-    panel.replaceChildren(element("p", "empty", "The event did not come: " + /** @type {Error} */ (err).message));
+  if (!there) {
+    panel.setAttribute("aria-busy", "true");
+    const rest = new URLSearchParams(p);
+    rest.delete("event");
+    try {
+      panel.replaceChildren(await load(`/page/event/${encodeURIComponent(id)}?${rest}`, mine.signal));
+      panel.scrollTop = 0;
+    } catch (err) {
+      if (mine.signal.aborted) return;
+      panel.replaceChildren(failure(err, () => show(p, false)));
+    }
+    panel.removeAttribute("aria-busy");
   }
-  panel.removeAttribute("aria-busy");
+  enliven(panel);
+  await showAround(mine.signal);
+}
+
+/** The stages of the request and the neighbours in time. @param {AbortSignal} signal */
+async function showAround(signal) {
+  const place = panel.querySelector("#around");
+  const url = place?.getAttribute("data-url");
+  if (!place || !url) return;
+  place.setAttribute("aria-busy", "true");
+  try {
+    const html = await load(url, signal);
+    place.replaceChildren(html);
+  } catch (err) {
+    if (signal.aborted) return;
+    place.replaceChildren(failure(err, () => showAround(signal)));
+  }
+  place.removeAttribute("aria-busy");
+}
+
+/** Ends what is asked. */
+export function stop() {
+  asking?.abort();
 }
 
 /** @param {string} text @param {string} what */
 async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
-    toast(what + " copied");
+    toast(what[0].toUpperCase() + what.slice(1) + " copied");
   } catch {
     toast("The browser did not allow copying");
   }
 }
 
+let listening = false;
+
 /** @param {{addCondition: (column: string, value: string, not: boolean) => void}} on */
 export function listen(on) {
+  if (listening) return;
+  listening = true;
   panel.addEventListener("click", async (e) => {
     if (!(e.target instanceof Element)) return;
     const part = e.target.closest(".part");
@@ -56,13 +90,25 @@ export function listen(on) {
     }
     const button = e.target.closest("[data-copy]");
     if (!button) return;
-    if (button.getAttribute("data-copy") === "link") {
-      copy(new URL(button.getAttribute("data-url") ?? "/", location.href).href, "Link");
-      return;
+    const what = button.getAttribute("data-copy") ?? "";
+    const text = button.getAttribute("data-text") ?? "";
+    if (what === "link") copy(new URL(text, location.href).href, what);
+    else if (what !== "json") copy(text, what);
+    else {
+      try {
+        const id = panel.querySelector(".sentence")?.getAttribute("data-id") ?? "";
+        copy((await ask("events/" + encodeURIComponent(id))).event.raw ?? "", "JSON");
+      } catch {
+        toast("The event did not come");
+      }
     }
-    const id = panel.querySelector(".sentence")?.getAttribute("data-id") ?? "";
-    const resp = await fetch("/api/v1/events/" + encodeURIComponent(id));
-    if (resp.ok) copy((await resp.json()).event.raw ?? "", "JSON");
-    else toast("The event did not come");
   });
+}
+
+/** To the search in the open event. @returns {boolean} whether one is open */
+export function find() {
+  const box = panel.querySelector("input[type=search]");
+  if (panel.hidden || !(box instanceof HTMLElement)) return false;
+  box.focus();
+  return true;
 }

@@ -33,9 +33,9 @@ let asking = new AbortController();
 function read(scope) {
   const params = current();
   params.delete("cursor");
-  const { cel = "", last = "", from = "", to = "" } = scope.dataset;
+  const { cel = "", base: bare = "", last = "", from = "", to = "" } = scope.dataset;
   return {
-    params, path: location.pathname, cel: "error" in scope.dataset ? null : cel, last, since: from, until: to,
+    params, path: location.pathname, cel: "error" in scope.dataset ? null : cel, base: bare, last, since: from, until: to,
     from: Date.parse(from) || 0, to: Date.parse(to) || 0, live: params.has("live"),
   };
 }
@@ -85,6 +85,7 @@ async function show(again) {
     const html = await load("/page/scope?" + p, signal);
     const scope = /** @type {HTMLElement} */ (html.querySelector("#scope"));
     byId("scope").replaceWith(scope);
+    byId("chosen").replaceWith(...html.querySelectorAll("#chosen"));
     problem.replaceChildren(...html.querySelectorAll(".problem"));
     byId("filter").toggleAttribute("aria-invalid", problem.childElementCount > 0);
     drawn = read(scope);

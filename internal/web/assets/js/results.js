@@ -1,13 +1,50 @@
-// The table: loading it, more of it, choosing rows, adding a value to the filter.
+// The table of events. All of an answer can be scrolled through: pages are asked
+// for as they come near, only the rows in sight are in the document, and pages
+// far away are dropped and asked for again by their cursor.
 
 import { byId, element, load } from "./dom.js";
 import { failure } from "./states.js";
+import { localize } from "./time.js";
+
+/**
+ * A run of rows. The first block has what came live and the first page.
+ * @typedef {{cursor: string, rows: HTMLTableRowElement[] | null, count: number, loading: boolean}} Block
+ */
 
 const region = byId("results");
-const most = 500; // rows of the table while it is live; older ones are a search away
+const fresh = byId("fresh");
+const over = 12; // rows above and below those in sight
+const ahead = 60; // rows before the end at which the next page is asked for
+const keep = 30; // pages in memory
+const mostLive = 1000; // rows that may come live before the question is asked anew
 
 /** @type {AbortController | null} */
 let asking = null;
+/** @type {Block[]} */
+let blocks = [];
+/** Cursor of the page behind the last block, "" if there is none. */
+let next = "";
+/** @type {HTMLElement | null} the rows' table section */
+let body = null;
+let rowHeight = 29;
+let openID = "";
+let chosenID = "";
+/** What came live while the reader was further down. @type {HTMLTableRowElement[]} */
+let held = [];
+let live = 0;
+let drawing = 0;
+
+const above = spacer();
+const below = spacer();
+
+function spacer() {
+  const tr = document.createElement("tr");
+  tr.className = "spacer";
+  tr.setAttribute("aria-hidden", "true");
+  const td = document.createElement("td");
+  tr.append(td);
+  return tr;
+}
 
 /** The ID of the newest event when what is shown was asked. */
 export function last() {
@@ -20,97 +57,292 @@ export function last() {
  */
 export async function show(p) {
   asking?.abort();
-  const ask = new AbortController();
-  asking = ask;
+  const mine = new AbortController();
+  asking = mine;
   region.setAttribute("aria-busy", "true");
   try {
-    const html = await load("/page/results?" + p, ask.signal);
+    const html = await load("/page/results?" + p, mine.signal);
     region.replaceChildren(html);
-    mark(p.get("event"));
+    adopt();
   } catch (err) {
-    if (ask.signal.aborted) return;
+    if (mine.signal.aborted) return;
+    blocks = [];
+    body = null;
     region.replaceChildren(failure(err, () => show(p)));
   }
   region.removeAttribute("aria-busy");
 }
 
+/** Ends what is asked. */
+export function stop() {
+  asking?.abort();
+}
+
+/** Takes the table that the server rendered over. */
+export function adopt() {
+  asking ??= new AbortController();
+  held = [];
+  live = 0;
+  next = "";
+  blocks = [];
+  body = document.getElementById("rows");
+  showHeld();
+  if (!body) return;
+  const first = /** @type {HTMLTableRowElement[]} */ ([...body.querySelectorAll("tr.event")]);
+  const more = region.querySelector(".more");
+  next = more?.querySelector("a")?.getAttribute("data-cursor") ?? "";
+  more?.remove();
+  blocks = [{ cursor: "", rows: first, count: first.length, loading: false }];
+  for (const tr of first) tr.classList.toggle("open", tr.dataset.id === openID);
+  const columns = region.querySelectorAll("th").length;
+  for (const tr of [above, below]) tr.cells[0].colSpan = columns;
+  region.querySelector(".table")?.classList.toggle("wide", columns > 9);
+  body.closest("table")?.setAttribute("aria-rowcount", String(next ? -1 : first.length + 1));
+  draw();
+}
+
+function total() {
+  return blocks.reduce((n, b) => n + b.count, 0);
+}
+
+/** Draws at the next frame. */
+function later() {
+  if (!drawing) drawing = requestAnimationFrame(draw);
+}
+
+/** Puts the rows in sight into the document. */
+function draw() {
+  cancelAnimationFrame(drawing);
+  drawing = 0;
+  if (!body) return;
+  const one = body.querySelector("tr.event");
+  if (one instanceof HTMLElement && one.offsetHeight) rowHeight = one.offsetHeight;
+  const n = total();
+  const top = body.getBoundingClientRect().top;
+  const first = Math.max(0, Math.min(n, Math.floor(-top / rowHeight) - over));
+  const end = Math.max(first, Math.min(n, Math.ceil((innerHeight - top) / rowHeight) + over));
+  /** @type {HTMLElement[]} */
+  const want = [];
+  if (first > 0) want.push(above);
+  above.style.height = `${first * rowHeight}px`;
+  let at = 0; // of the block
+  let missing = 0;
+  for (const b of blocks) {
+    const from = Math.max(first, at);
+    const to = Math.min(end, at + b.count);
+    if (from < to) {
+      if (b.rows) {
+        for (let i = from; i < to; i++) {
+          const tr = b.rows[i - at];
+          tr.setAttribute("aria-rowindex", String(i + 2));
+          want.push(tr);
+        }
+      } else {
+        missing += to - from;
+        fetchBlock(b);
+      }
+    }
+    at += b.count;
+  }
+  // What is being asked for again leaves a gap, which is never in the middle of what is seen for long.
+  below.style.height = `${(n - end + missing) * rowHeight}px`;
+  if (end < n || missing) want.push(below);
+  place(want);
+  if (next && end > n - ahead) nextPage();
+  if (held.length && top > -rowHeight) release();
+}
+
+/** Changes as little as possible, so that focus and selection stay. @param {HTMLElement[]} want */
+function place(want) {
+  if (!body) return;
+  const set = new Set(want);
+  for (const child of [...body.children]) {
+    if (set.has(/** @type {HTMLElement} */ (child))) continue;
+    if (child.contains(document.activeElement)) region.focus({ preventScroll: true });
+    child.remove();
+  }
+  let at = body.firstChild;
+  for (const el of want) {
+    if (el === at) {
+      at = at.nextSibling;
+      continue;
+    }
+    if (!el.isConnected) dress(el);
+    body.insertBefore(el, at);
+  }
+}
+
+/** A row as it is to look now: it may have been away for long. @param {HTMLElement} tr */
+function dress(tr) {
+  if (tr === above || tr === below) return;
+  localize(tr);
+  tr.classList.toggle("open", tr.dataset.id === openID);
+  tr.classList.toggle("chosen", tr.dataset.id === chosenID);
+}
+
+/** @param {string} cursor */
+async function rowsOf(cursor) {
+  const p = new URLSearchParams(location.search);
+  p.set("cursor", cursor);
+  const html = await load("/page/results?" + p, asking?.signal);
+  if (!html.querySelector("#rows")) throw new Error(html.textContent?.trim() || "the server could not go on");
+  return { rows: /** @type {HTMLTableRowElement[]} */ ([...html.querySelectorAll("tr.event")]), next: html.querySelector(".more a")?.getAttribute("data-cursor") ?? "" };
+}
+
+let going = false;
+
+async function nextPage() {
+  if (going || region.querySelector(".more")) return;
+  going = true;
+  const cursor = next;
+  const mine = asking;
+  const waiting = element("p", "more quiet", "Loading…");
+  waiting.setAttribute("role", "status");
+  region.append(waiting);
+  try {
+    const page = await rowsOf(cursor);
+    if (mine !== asking || mine?.signal.aborted) return;
+    waiting.remove();
+    blocks.push({ cursor, rows: page.rows, count: page.rows.length, loading: false });
+    next = page.next;
+    if (!next) body?.closest("table")?.setAttribute("aria-rowcount", String(total() + 1));
+    drop();
+    later();
+  } catch (err) {
+    if (mine !== asking || mine?.signal.aborted) return;
+    waiting.replaceChildren(failure(err, () => {
+      waiting.remove();
+      nextPage();
+    }));
+  } finally {
+    going = false;
+  }
+}
+
+/** Asks again for a page that was dropped. @param {Block} b */
+async function fetchBlock(b) {
+  if (b.loading) return;
+  b.loading = true;
+  const mine = asking;
+  try {
+    const page = await rowsOf(b.cursor);
+    if (mine !== asking || mine?.signal.aborted) return;
+    b.rows = page.rows;
+    b.count = page.rows.length; // fewer, if some were older than what the store keeps
+    drop();
+    later();
+  } catch {
+    // The next scroll asks once more.
+  } finally {
+    b.loading = false;
+  }
+}
+
+/** Drops the pages furthest from what is seen. */
+function drop() {
+  if (!body) return;
+  const middle = (innerHeight / 2 - body.getBoundingClientRect().top) / rowHeight;
+  let at = 0;
+  const far = blocks.map((b) => {
+    const distance = Math.abs(at + b.count / 2 - middle);
+    at += b.count;
+    return { b, distance };
+  });
+  const full = far.filter(({ b }) => b.rows && b.cursor).sort((a, b) => a.distance - b.distance);
+  for (const { b } of full.slice(keep)) b.rows = null;
+}
+
 /**
- * Puts a new event on top. False if there is no table to put it in.
+ * Puts a new event on top. False if there is no table to put it in, or if it
+ * has become so long that it is to be asked for anew.
  * @param {HTMLTableRowElement} tr
  */
 export function add(tr) {
-  const body = document.getElementById("rows");
-  if (!body) return false;
-  if (row(tr.dataset.id ?? "")) return true;
-  tr.classList.add("new");
-  body.prepend(tr);
-  const all = rows();
-  if (all.length > most) {
-    region.querySelector(".more")?.remove(); // its place is no longer the next one
-    all[all.length - 1].remove();
+  if (!body || !blocks.length) return false;
+  const id = tr.dataset.id ?? "";
+  if (held.some((r) => r.dataset.id === id) || blocks[0].rows?.some((r) => r.dataset.id === id)) return true;
+  if (body.getBoundingClientRect().top < -rowHeight) {
+    // The reader is further down: what is read stays where it is.
+    if (held.length < mostLive) held.unshift(tr);
+    showHeld();
+    return true;
   }
+  if (++live > mostLive) return false;
+  tr.classList.add("new");
+  blocks[0].rows?.unshift(tr);
+  blocks[0].count++;
+  later();
   return true;
+}
+
+function showHeld() {
+  fresh.hidden = held.length === 0;
+  fresh.textContent = `↑ ${held.length.toLocaleString("en")}${held.length >= mostLive ? "+" : ""} new`;
+}
+
+/** Shows what came live while the reader was further down. */
+function release() {
+  live += held.length;
+  blocks[0].rows?.unshift(...held);
+  blocks[0].count += held.length;
+  held = [];
+  showHeld();
+  later();
+}
+
+/** To the newest event. */
+export function toTop() {
+  if (held.length) release();
+  scrollTo({ top: 0 });
+  later();
 }
 
 /** Shows which event is open. @param {string | null} id */
 export function mark(id) {
-  for (const tr of region.querySelectorAll("tr.open")) tr.classList.remove("open");
-  if (id) row(id)?.classList.add("open");
+  openID = id ?? "";
+  for (const tr of region.querySelectorAll("tr.event")) tr.classList.toggle("open", /** @type {HTMLElement} */ (tr).dataset.id === openID);
 }
 
-/** @param {string} id */
-function row(id) {
-  return region.querySelector(`tr[data-id="${CSS.escape(id)}"]`);
-}
-
-/** @returns {HTMLElement[]} */
+/** @returns {HTMLTableRowElement[]} the rows that are in memory */
 function rows() {
-  return [...region.querySelectorAll("tr.event")].map((r) => /** @type {HTMLElement} */ (r));
+  return blocks.flatMap((b) => b.rows ?? []);
 }
 
 /** The row with the cursor. @returns {HTMLElement | null} */
 export function chosen() {
-  return region.querySelector("tr.chosen") ?? region.querySelector("tr.open");
+  const all = rows();
+  return all.find((r) => r.dataset.id === chosenID) ?? all.find((r) => r.dataset.id === openID) ?? null;
 }
 
-/** Moves the cursor by n rows. @param {number} n */
+/** Moves the cursor by n rows. @param {number} n @returns {HTMLElement | null} the row it came to */
 export function move(n) {
   const all = rows();
   const now = chosen();
-  const at = now ? all.indexOf(now) + n : n > 0 ? 0 : -1;
-  const next = all[at];
-  if (!next) {
-    if (n > 0 && at >= all.length) region.querySelector(".more a")?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true }));
-    return;
-  }
-  choose(next);
-  next.scrollIntoView({ block: "nearest" });
+  const to = now ? all.indexOf(/** @type {HTMLTableRowElement} */ (now)) + n : n > 0 ? 0 : -1;
+  const row = all[to];
+  if (!row || !body) return null;
+  choose(row);
+  // The row may not be in the document yet.
+  const index = blocks.reduce(
+    (found, b) => {
+      const i = b.rows?.indexOf(row) ?? -1;
+      return found.done ? found : i >= 0 ? { at: found.at + i, done: true } : { at: found.at + b.count, done: false };
+    },
+    { at: 0, done: false },
+  ).at;
+  const head = body.closest("table")?.querySelector("thead")?.offsetHeight ?? 0;
+  const y = body.getBoundingClientRect().top + index * rowHeight;
+  if (y < head) scrollBy(0, y - head - 8);
+  else if (y + rowHeight > innerHeight) scrollBy(0, y + rowHeight - innerHeight + 8);
+  draw();
+  return row;
 }
 
 /** @param {HTMLElement} tr */
 function choose(tr) {
+  chosenID = tr.dataset.id ?? "";
   for (const old of region.querySelectorAll("tr.chosen")) old.classList.remove("chosen");
   tr.classList.add("chosen");
-}
-
-/** @param {Element} a the link to the next page */
-async function more(a) {
-  const place = a.closest(".more");
-  if (!place || place.hasAttribute("aria-busy")) return;
-  place.setAttribute("aria-busy", "true");
-  const p = new URLSearchParams(location.search);
-  p.set("cursor", a.getAttribute("data-cursor") ?? "");
-  try {
-    const html = await load("/page/results?" + p, asking?.signal);
-    const older = html.querySelectorAll("tr.event");
-    if (!older.length) throw new Error("the server could not go on");
-    byId("rows").append(...older);
-    place.replaceWith(html.querySelector(".more") ?? "");
-    mark(p.get("event"));
-  } catch (err) {
-    place.removeAttribute("aria-busy");
-    a.textContent = "Load more (" + /** @type {Error} */ (err).message + ")";
-  }
 }
 
 // The two small buttons that add a cell's value to the filter, or its opposite.
@@ -126,10 +358,17 @@ for (const b of [plus, minus]) {
 }
 pair.append(plus, minus);
 
+let listening = false;
+
 /**
  * @param {{open: (id: string) => void, addCondition: (column: string, value: string, not: boolean) => void}} on
  */
 export function listen(on) {
+  if (listening) return;
+  listening = true;
+  addEventListener("scroll", later, { passive: true });
+  addEventListener("resize", later);
+  fresh.addEventListener("click", toTop);
   region.addEventListener("pointerover", (e) => {
     if (e.pointerType === "touch" || !(e.target instanceof Element) || pair.contains(e.target)) return;
     const cell = e.target.closest("tr.event [data-c]");
@@ -144,12 +383,6 @@ export function listen(on) {
     if (button && cell) {
       pair.remove();
       on.addCondition(cell.getAttribute("data-c") ?? "", cell.getAttribute("data-v") ?? "", button === minus);
-      return;
-    }
-    const next = e.target.closest("a[data-cursor]");
-    if (next) {
-      e.preventDefault();
-      more(next);
       return;
     }
     const tr = e.target.closest("tr.event");

@@ -6,6 +6,7 @@ import { toField, toServer } from "./time.js";
 const times = ["since", "until"];
 const texts = ["filter", "verb", "user", "namespace", "resource", ...times];
 const flags = ["failed", "writes"];
+const facets = ["include", "exclude"]; // each any number of times
 
 const form = /** @type {HTMLFormElement} */ (byId("search"));
 
@@ -70,6 +71,7 @@ export function address(path, p) {
 export function shared(p) {
   const out = new URLSearchParams();
   for (const name of [...texts, ...flags, "live"]) if (p.get(name)) out.set(name, p.get(name) ?? "");
+  for (const name of facets) for (const value of p.getAll(name)) out.append(name, value);
   return out;
 }
 
@@ -80,7 +82,10 @@ export function shared(p) {
  * @param {URLSearchParams} b
  */
 export function sameQuestion(a, b) {
-  return [...texts, ...flags].every((n) => (a.get(n) ?? "") === (b.get(n) ?? ""));
+  return (
+    [...texts, ...flags].every((n) => (a.get(n) ?? "") === (b.get(n) ?? "")) &&
+    facets.every((n) => JSON.stringify(a.getAll(n)) === JSON.stringify(b.getAll(n)))
+  );
 }
 
 /**
@@ -101,6 +106,7 @@ export function quote(v) {
 
 const numbers = new Set(["id", "code", "latency_us"]);
 const lists = new Set(["groups", "as_groups", "source_ips"]);
+const flagged = new Set(["truncated", "final"]);
 const moments = new Set(["time", "received"]);
 
 /**
@@ -118,6 +124,7 @@ export function condition(column, value, not) {
   if (lists.has(column)) return `${not ? "!" : ""}${column}.exists(x, x == ${quote(value)})`;
   const op = not ? "!=" : "==";
   if (numbers.has(column)) return `${column} ${op} ${/^-?\d+$/.test(value) ? value : 0}`;
+  if (flagged.has(column)) return (value === "true") === not ? "!" + column : column;
   if (moments.has(column)) return `${column} ${op} timestamp(${quote(value)})`;
   return `${column} ${op} ${quote(value)}`;
 }

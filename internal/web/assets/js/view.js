@@ -18,7 +18,8 @@
  * @typedef {object} State what the URL says
  * @property {URLSearchParams} params all of it: the shared parameters and the view's own
  * @property {string} path of the page, such as /actors/alice
- * @property {string | null} cel box and controls together as one filter; null while it is wrong, and then nothing is asked
+ * @property {string | null} cel box, controls and facets together as one filter; null while it is wrong, and then nothing is asked
+ * @property {string} base the same without what was chosen in facets
  * @property {number} from start of the range in ms since 1970, 0 if it is open; "2h" is read when the question is asked
  * @property {number} to end of the range, exclusive, 0 if it is open
  * @property {string} since the same as the API reads it, to the microsecond; "" if it is open
