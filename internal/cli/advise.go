@@ -58,7 +58,7 @@ found out. PID is a running kube-apiserver. Without either, the API server that
 runs on this control-plane node is looked at, or with --ssh those on others.
 
 The exit status is 1 if there are errors, with --strict also if there are
-warnings. A comment in FILE silences one kind of finding there:
+warnings, and 3 if a machine could not be looked at. A comment in FILE silences one kind of finding there:
 
   # ktrail: allow NAME reason`,
 		Example: c.examples(
@@ -175,15 +175,41 @@ func (o *adviseOptions) run(ctx context.Context, c *cmdline) error {
 		}
 		return o.judge(c, []advise.Input{in})
 	}
-	var all []advise.Input
-	for _, machine := range o.hosts.SSH {
-		in, err := o.remote(ctx, c, machine)
+	return o.each(c, o.hosts.SSH, func(machine string) (advise.Input, error) {
+		h, err := host.Connect(ctx, machine, &o.hosts)
 		if err != nil {
-			return err
+			return advise.Input{}, err
 		}
-		all = append(all, in)
+		defer h.Close()
+		return o.remote(ctx, c, h, machine)
+	})
+}
+
+// each judges the machines that can be looked at, and says which cannot.
+func (o *adviseOptions) each(c *cmdline, machines []string, look func(machine string) (advise.Input, error)) error {
+	var all []advise.Input
+	var failed error
+	for _, machine := range machines {
+		in, err := look(machine)
+		switch {
+		case err == nil:
+			all = append(all, in)
+		case errors.Is(err, context.Canceled) || is[*usageError](err):
+			return err
+		case strings.Contains(err.Error(), machine):
+			failed = errors.Join(failed, err)
+		default:
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", machine, err))
+		}
 	}
-	return o.judge(c, all)
+	if len(all) == 0 {
+		return failed
+	}
+	err := o.judge(c, all)
+	if failed != nil && (err == nil || is[*findingsError](err)) {
+		return failed // of the two it is what the others would not tell
+	}
+	return errors.Join(err, failed)
 }
 
 // measure takes the rate from the logs.
@@ -299,15 +325,10 @@ func exists(name string, number bool) bool {
 	return err == nil
 }
 
-func (o *adviseOptions) remote(ctx context.Context, c *cmdline, machine string) (advise.Input, error) {
-	h, err := host.Connect(ctx, machine, &o.hosts)
-	if err != nil {
-		return advise.Input{}, err
-	}
-	defer h.Close()
+func (o *adviseOptions) remote(ctx context.Context, c *cmdline, h host.Host, machine string) (advise.Input, error) {
 	in, notes, err := advise.Node(ctx, h)
 	if err != nil {
-		return in, fmt.Errorf("%s: %w", clean(machine), err)
+		return in, err
 	}
 	for _, n := range notes {
 		c.hint("%s: %s", clean(machine), clean(n))
