@@ -354,7 +354,7 @@ func TestIncidentInActors(t *testing.T) {
 	b.open(ts.URL + "/actors?filter=" + url.QueryEscape(`verb == "delete" && resource == "deployments"`) + "&since=2026-11-23T00:00")
 	c := clicks{b: b}
 	c.click("who deleted it", `tr.actor th a`, `document.querySelector(".actor-head h2").innerText === "`+person+`" && document.querySelector(".banner.note a")`)
-	c.click("what else did they touch", `.banner.note a`, `document.querySelector("#touched-head") && ["payments-key", "ops-temp", "deployments/checkout"].every((x) => document.getElementById("actor-trail").innerText.includes(x)) && document.querySelector(".news").innerText.includes("203.0.113.77")`)
+	c.click("what else did they touch", `.banner.note a`, `document.querySelector("#touched-head") && ["payments-key", "ops-temp", "deployments/checkout"].every((x) => document.getElementById("actor-touched").innerText.includes(x)) && document.querySelector(".news").innerText.includes("203.0.113.77")`)
 	c.click("is it still going on", `#live`, `document.getElementById("live").classList.contains("ready") && !document.getElementById("actor-live").hidden && document.querySelector("#actor-still [data-age]")`)
 	c.report(3)
 }

@@ -175,8 +175,13 @@ type actorTrail struct {
 	From    []valueRow
 	With    []valueRow
 	FailURL string
-	Touched []touchedRow
-	More    string // the Objects view, where there are more than Touched, "" if there are not
+}
+
+// actorTouched is what the user's requests were about.
+type actorTouched struct {
+	actorPart
+	Rows []touchedRow
+	More string // the Objects view, where there are more than Rows, "" if there are not
 }
 
 // touchedRow is an object that the user's requests named.
@@ -185,7 +190,6 @@ type touchedRow struct {
 	Events               string
 	Count, Writes        int64
 	Failed               int64
-	Last                 audit.Time
 }
 
 type failureRow struct {
@@ -214,21 +218,7 @@ func (s *server) getActorTrail(w http.ResponseWriter, r *http.Request) error {
 	if t.Error == nil {
 		ctx, _, stop := s.limit(r.Context())
 		defer stop()
-		var touched query.TopAnswer
-		err = sideBySide(stop,
-			func() (err error) {
-				t.Answer, err = s.Questions.Actor(ctx, query.ActorQuestion{Scope: p.question(), User: p.User, Limit: trailRows})
-				return err
-			},
-			func() (err error) {
-				scope := p.question()
-				if scope.Filter, err = joined(scope.Filter, p.own()+` && name != ""`); err != nil {
-					return err
-				}
-				touched, err = s.Questions.Top(ctx, query.TopQuestion{Scope: scope, By: touchedBy(), Limit: touchedRead, Writes: true})
-				return err
-			})
-		t.touched(touched)
+		t.Answer, err = s.Questions.Actor(ctx, query.ActorQuestion{Scope: p.question(), User: p.User, Limit: trailRows})
 		if t.Error, err = s.partError(r, p.Query, limited(ctx, err)); err != nil {
 			return err
 		}
@@ -240,8 +230,30 @@ func (s *server) getActorTrail(w http.ResponseWriter, r *http.Request) error {
 // touchedBy are the columns that name an object.
 func touchedBy() []string { return []string{"cluster", "namespace", "api_group", "resource", "name"} }
 
-// touched lists the objects, those that were written first.
-func (t *actorTrail) touched(a query.TopAnswer) {
+func (s *server) getActorTouched(w http.ResponseWriter, r *http.Request) error {
+	p, err := s.actorPart(r)
+	if err != nil {
+		return err
+	}
+	t := actorTouched{actorPart: p}
+	if t.Error == nil {
+		ctx, _, stop := s.limit(r.Context())
+		defer stop()
+		scope := p.question()
+		if scope.Filter, err = joined(scope.Filter, p.own()+` && name != ""`); err != nil {
+			return err
+		}
+		a, err := s.Questions.Top(ctx, query.TopQuestion{Scope: scope, By: touchedBy(), Limit: touchedRead, Writes: true})
+		if t.Error, err = s.partError(r, p.Query, limited(ctx, err)); err != nil {
+			return err
+		}
+		t.fill(a)
+	}
+	return s.render(w, http.StatusOK, "actor-touched", t)
+}
+
+// fill lists the objects, those that were written first.
+func (t *actorTouched) fill(a query.TopAnswer) {
 	slices.SortStableFunc(a.Rows, func(a, b query.GroupRow) int {
 		return cmp.Or(cmp.Compare(b.Writes, a.Writes), cmp.Compare(b.Last, a.Last))
 	})
@@ -256,12 +268,12 @@ func (t *actorTrail) touched(a query.TopAnswer) {
 	for _, r := range a.Rows {
 		k := query.ObjectKey{Cluster: r.Keys[0], Namespace: r.Keys[1], APIGroup: r.Keys[2], Resource: r.Keys[3], Name: r.Keys[4]}
 		q := pageQuery{Path: "/objects", Since: t.Query.Since, Until: t.Query.Until, Own: url.Values{"object": {keyParam(k)}}}
-		t.Touched = append(t.Touched, touchedRow{
+		t.Rows = append(t.Rows, touchedRow{
 			What: k.Resource + "/" + k.Name, Namespace: k.Namespace, URL: q.URL(), Events: t.Query.events(t.own() + " && " + keyCEL(k)),
-			Count: r.Count, Writes: r.Writes, Failed: r.Failed, Last: r.Last,
+			Count: r.Count, Writes: r.Writes, Failed: r.Failed,
 		})
 	}
-	t.Warnings = append(t.Warnings, a.Warnings...)
+	t.Warnings = a.Warnings
 }
 
 func (t *actorTrail) fill() {

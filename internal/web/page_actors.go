@@ -47,6 +47,7 @@ func actorsView() view {
 func (s *server) routeActors() {
 	s.handle("GET /page/actors/list", s.getActorsList)
 	s.handle("GET /page/actors/now", s.getActorNow)
+	s.handle("GET /page/actors/touched", s.getActorTouched)
 	s.handle("GET /page/actors/day", s.getActorDay)
 	s.handle("GET /page/actors/trail", s.getActorTrail)
 	s.handle("GET /page/actors/follow", s.getActorsFollow)

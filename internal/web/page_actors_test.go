@@ -108,11 +108,11 @@ func TestActorAddress(t *testing.T) {
 			t.Fatal(list)
 		}
 		p := url.Values{"actor": {u}}.Encode()
-		now, day, trail := get("/page/actors/now?"+p), get("/page/actors/day?"+p), get("/page/actors/trail?"+p)
-		if !strings.Contains(now, "Last request") || !strings.Contains(day, `class="heat"`) || !strings.Contains(trail, "<dt>Requests</dt><dd>1</dd>") {
+		now, day, trail, touched := get("/page/actors/now?"+p), get("/page/actors/day?"+p), get("/page/actors/trail?"+p), get("/page/actors/touched?"+p)
+		if !strings.Contains(now, "Last request") || !strings.Contains(day, `class="heat"`) || !strings.Contains(trail, "<dt>Requests</dt><dd>1</dd>") || !strings.Contains(touched, "txt.exe") {
 			t.Errorf("%q: the page has not its one request:\n%s\n%s", u, now, trail)
 		}
-		for _, part := range []string{now, day, trail} {
+		for _, part := range []string{now, day, trail, touched} {
 			if strings.Contains(part, "<script") || strings.Contains(part, "<img") || strings.Contains(part, "ZgotmplZ") {
 				t.Errorf("%q: hostile text in the page:\n%s", u, part)
 			}

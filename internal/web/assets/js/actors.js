@@ -2,7 +2,7 @@
 // the parts, each asked for on its own, so that the quick ones are there first.
 //
 //   /actors          find, kind, sort: the list (page_actors.go)
-//   /actors/USER     now: is it still going on; day and trail (page_actor.go)
+//   /actors/USER     now: is it still going on; touched, day and trail (page_actor.go)
 
 import { follow, startOver, tick } from "./actors-live.js";
 import { moveInHeat, rove } from "./actors-heat.js";
@@ -132,6 +132,7 @@ export const view = {
       byId("actors").focus({ preventScroll: true });
       scrollTo(0, 0);
     }
+    if (fresh && user) for (const part of ["touched", "day", "trail"]) byId(`actor-${part}`).replaceChildren(loading());
     if (!user) {
       const box = /** @type {HTMLInputElement} */ (byId("actors-find"));
       if (document.activeElement !== box) box.value = p.get("find") ?? "";
@@ -139,8 +140,13 @@ export const view = {
       return;
     }
     p.set("actor", user);
-    await Promise.all(["now", "day", "trail"].map((part) => draw(part, byId(`actor-${part}`), p, signal, fresh)));
-    if (!signal.aborted) rove();
+    // What a person asks first is answered first: is it still going on, and what
+    // was touched. The rest would take the server's time from them.
+    for (const parts of [["now", "touched"], ["day"], ["trail"]]) {
+      await Promise.all(parts.map((part) => draw(part, byId(`actor-${part}`), p, signal, fresh)));
+      if (signal.aborted) return;
+    }
+    rove();
   },
 
   unmount() {
