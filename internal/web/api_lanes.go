@@ -126,7 +126,9 @@ func setConditions(v url.Values, conditions []query.FacetCondition) {
 }
 
 // underParams are the parameters that name a node of the tree of objects.
-func underParams() []string { return []string{"depth", "cluster", "namespace", "api_group", "resource"} }
+func underParams() []string {
+	return []string{"depth", "cluster", "namespace", "api_group", "resource"}
+}
 
 func (p *params) under() (query.ObjectKey, int) {
 	k := query.ObjectKey{Cluster: p.text("cluster"), Namespace: p.text("namespace"), APIGroup: p.text("api_group"), Resource: p.text("resource")}

@@ -27,6 +27,7 @@ type results struct {
 	Warnings query.Warnings
 	NoEvents bool // the store is empty
 	Columns  []tableColumn
+	Usual    bool // the columns are those that nobody chose
 }
 
 // AllTime is the address of the same question without a range.
@@ -163,7 +164,7 @@ func (s *server) getResults(w http.ResponseWriter, r *http.Request) error {
 func (s *server) search(r *http.Request, q pageQuery) (results, error) {
 	// Before the search: an event that is committed meanwhile may be told twice,
 	// and the page knows it by its ID, but none is missed.
-	res := results{Query: q, Last: s.Status().Store.LastID, Columns: chosenColumns(q)}
+	res := results{Query: q, Last: s.Status().Store.LastID, Columns: chosenColumns(q), Usual: q.Own.Get("columns") == ""}
 	bad := func(err error) (results, error) {
 		we := s.report(r, err)
 		if we.Code == codeCanceled {

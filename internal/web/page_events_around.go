@@ -16,6 +16,9 @@ import (
 // nearEvents is how many neighbours are shown before and after an event.
 const nearEvents = 5
 
+// nearSpan is how far before and after an event its neighbours are looked for.
+const nearSpan = 7 * 24 * time.Hour
+
 // around is what else there is of an open event: the stages of its request, and
 // what the same user and what happened to the same object before and after it.
 type around struct {
@@ -26,6 +29,7 @@ type around struct {
 // neighbours are events in the order of time, newest first, the open one among them.
 type neighbours struct {
 	Title, All string // All is the address of a search for them
+	Days       int    // how far they were looked for
 	Rows       []nearby
 }
 
@@ -150,16 +154,15 @@ func (s *server) around(ctx context.Context, e *audit.Event, q pageQuery) (a aro
 		if list.cel == "" || (list.title == "Same user" && e.User == "") {
 			continue
 		}
-		n := neighbours{Title: list.title, All: pageQuery{Filter: list.cel, Since: q.Since, Until: q.Until}.URL()}
-		older, err := s.some(ctx, query.SearchQuestion{Scope: query.Scope{Filter: list.cel, Range: query.Range{To: e.Time + 1}}, Limit: nearEvents + 1})
+		n := neighbours{Title: list.title, Days: int(nearSpan.Hours() / 24), All: pageQuery{Filter: list.cel, Since: q.Since, Until: q.Until}.URL()}
+		older, err := s.near(ctx, list.cel, e.Time, false)
 		if err != nil {
 			return a, err
 		}
-		newer, err := s.some(ctx, query.SearchQuestion{Scope: query.Scope{Filter: list.cel, Range: query.Range{From: e.Time}}, Limit: nearEvents + 1, Ascending: true})
+		newer, err := s.near(ctx, list.cel, e.Time, true)
 		if err != nil {
 			return a, err
 		}
-		slices.Reverse(newer)
 		all := append(newer, older...)
 		// At the same microsecond both searches find the same ones; the open one
 		// is not found if it is not its request's last stage.
@@ -177,6 +180,23 @@ func (s *server) around(ctx context.Context, e *audit.Event, q pageQuery) (a aro
 		a.Lists = append(a.Lists, n)
 	}
 	return a, nil
+}
+
+// near finds the events next to a time, itself included. It looks within an hour
+// first, which reads little of a large store, then within nearSpan and no further:
+// to learn that a rare user did nothing else would take reading all there is.
+func (s *server) near(ctx context.Context, cel string, at audit.Time, after bool) (found []*audit.Event, err error) {
+	for _, span := range []time.Duration{time.Hour, nearSpan} {
+		r := query.Range{From: max(1, at-audit.Time(span.Microseconds())), To: at + 1}
+		if after {
+			r = query.Range{From: at, To: at + audit.Time(span.Microseconds())}
+		}
+		found, err = s.some(ctx, query.SearchQuestion{Scope: query.Scope{Filter: cel, Range: r}, Limit: nearEvents + 1, Ascending: after})
+		if err != nil || len(found) > nearEvents {
+			return found, err
+		}
+	}
+	return found, nil
 }
 
 // requestCEL finds all stages of an event's request.

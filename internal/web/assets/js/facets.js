@@ -33,6 +33,7 @@ const columns = [
   { column: "source_ips", title: "Address", none: "none" },
   { column: "agent", title: "Agent", none: "none" },
 ];
+const accounts = "system:serviceaccount:";
 const few = 6;
 const steps = [few, 30, 200, 1000];
 const key = "ktrail.facets.closed"; // which columns are folded is the reader's, as the time zone is
@@ -128,6 +129,8 @@ export function setOpen(open) {
 /** To the facets by keyboard. */
 export function focus() {
   if (panel.hidden) setOpen(true);
+  // Where there is little room the open event has their place.
+  if (!panel.checkVisibility()) app.go((p) => p.delete("event"));
   const first = panel.querySelector("button[data-value][tabindex='0']") ?? panel.querySelector("summary");
   if (first instanceof HTMLElement) first.focus();
 }
@@ -248,6 +251,11 @@ function fill(s, f, state, total) {
       const meter = element("span", "meter", "");
       meter.style.width = `${Math.max(1, (100 * r.count) / top)}%`;
       const name = element("bdi", text === none ? "value none" : "value", text);
+      if (v.startsWith(accounts) && text === v) {
+        // All service accounts begin alike: that gives way where there is little room.
+        name.classList.add("who");
+        name.replaceChildren(element("span", "prefix", accounts), element("span", "own", v.slice(accounts.length)));
+      }
       const yes = choice(s.column, v, false, state1 === "in");
       yes.title = `${text} · ${r.count.toLocaleString("en")}${total ? ` of ${total.toLocaleString("en")}` : ""}`;
       yes.append(meter, element("span", "tick", state1 === "in" ? "✓" : state1 === "out" ? "✕" : ""), name, " ", element("span", "count", compact(r.count)));

@@ -95,7 +95,6 @@ export function adopt() {
   blocks = [{ cursor: "", rows: first, count: first.length, loading: false }];
   for (const tr of first) tr.classList.toggle("open", tr.dataset.id === openID);
   const columns = region.querySelectorAll("th").length;
-  for (const tr of [above, below]) tr.cells[0].colSpan = columns;
   region.querySelector(".table")?.classList.toggle("wide", columns > 9);
   body.closest("table")?.setAttribute("aria-rowcount", String(next ? -1 : first.length + 1));
   draw();
