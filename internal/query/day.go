@@ -232,16 +232,20 @@ func (g *Engine) news(ctx context.Context, q DayQuestion, all, f *Filter, kinds 
 	if err != nil {
 		return nil, err
 	}
+	// An event without a time does not show that the source reaches back to 1970.
+	first, warnings, err := g.firstDated(ctx, b)
+	if err != nil {
+		return nil, err
+	}
 	from := q.Range.From
 	start := max(from-audit.Time(beforeDay), 1)
-	a.Before = from != 0 && b.Events > 0 && b.First <= start
+	a.Before = from != 0 && first != 0 && first <= start
 	if !a.Before {
-		a.Since = b.First
+		a.Since = first
 	}
-	if from == 0 || b.Events == 0 || b.First >= from {
-		return nil, nil // nothing was before
+	if from == 0 || first == 0 || first >= from {
+		return warnings, nil // nothing was before
 	}
-	var warnings Warnings
 	for i := range kinds {
 		if k := &kinds[i]; len(k.rows) == maxNews {
 			warnings = append(warnings, Warning{Text: fmt.Sprintf("only the %d most frequent values of %s are compared with those before; ask for a shorter time", maxNews, strings.Join(k.by, ", "))})

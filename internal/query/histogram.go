@@ -107,13 +107,7 @@ func (g *Engine) firstTime(ctx context.Context, f *Filter, b Bounds) (audit.Time
 	if b.First > 0 {
 		return b.First, nil, nil
 	}
-	const dated = audit.Time(1)
-	first := audit.Time(0)
-	r := SearchRequest{Range: Range{From: dated}, Limit: 1, Ascending: true, NoRaw: true}
-	warnings, err := g.src.Search(ctx, r, func(e *audit.Event) error {
-		first = e.Time
-		return nil
-	})
+	first, warnings, err := g.firstDated(ctx, b)
 	if err != nil || first == 0 {
 		return 0, warnings, err
 	}
@@ -122,6 +116,22 @@ func (g *Engine) firstTime(ctx context.Context, f *Filter, b Bounds) (audit.Time
 		more = append(more, Warning{Text: fmt.Sprintf("%s without a time, or before 1970: not in the bars", plural(int(rows[0].Count), "event"))})
 	}
 	warnings = joinWarnings(warnings, more)
+	return first, warnings, err
+}
+
+// dated is the least time that an event with one has.
+const dated = audit.Time(1)
+
+// firstDated is when the first event was that has a time, 0 if none has.
+func (g *Engine) firstDated(ctx context.Context, b Bounds) (first audit.Time, _ Warnings, _ error) {
+	if b.First > 0 {
+		return b.First, nil, nil
+	}
+	r := SearchRequest{Range: Range{From: dated}, Limit: 1, Ascending: true, NoRaw: true}
+	warnings, err := g.src.Search(ctx, r, func(e *audit.Event) error {
+		first = e.Time
+		return nil
+	})
 	return first, warnings, err
 }
 

@@ -144,7 +144,10 @@ func (g *Engine) Lanes(ctx context.Context, q LanesQuestion) (LanesAnswer, error
 		return LanesAnswer{}, err
 	}
 	answer.Warnings = warnings
-	if r.From >= r.To {
+	if r.From == 0 {
+		answer.Warnings = append(answer.Warnings, Warning{Text: "no event has a time: there is no ruler to put them on"})
+	}
+	if r.From == 0 || r.From >= r.To {
 		return answer, nil
 	}
 	answer.Range = r

@@ -222,6 +222,14 @@ func TestLanes(t *testing.T) {
 
 // TestLanesPageIsBounded: a page with very many marks ends early, and the pages
 // together have all of them.
+// TestLanesOfNoTime: events without a time have no place, which is no fault of the question.
+func TestLanesOfNoTime(t *testing.T) {
+	a, err := engine(made(1, 0, "create", "u", "n", "o")).Lanes(t.Context(), query.LanesQuestion{})
+	if err != nil || len(a.Lanes) != 0 || len(a.Warnings) != 1 {
+		t.Errorf("got %+v, %v", a, err)
+	}
+}
+
 func TestLanesPageIsBounded(t *testing.T) {
 	var events []audit.Event
 	const objects, bins = 70, 4000
