@@ -312,6 +312,26 @@ func bare(t *testing.T, events []audit.Event) []audit.Event {
 
 // TestOrigin: this request was made by pod P, which came from deployment D, last
 // changed by alice.
+// TestBeforeOfNoTime: an event without a time is no proof of thirty days of trail.
+func TestBeforeOfNoTime(t *testing.T) {
+	const t0 = 100 * dayUS
+	undated := did(0, "A", "1.1.1.1", "kubectl", "get", "pods", 200)
+	day := query.DayQuestion{User: "alice", Scope: query.Scope{Range: query.Range{From: t0, To: t0 + dayUS}}}
+	for _, first := range []audit.Time{t0 - 1, t0} {
+		a, err := engine(undated, did(first, "A", "8.8.8.8", "x", "get", "nodes", 200), did(first+1, "A", "9.9.9.9", "y", "get", "pods", 200)).Day(t.Context(), day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Before || a.Since != first || len(a.News) > 0 != (first == t0-1) {
+			t.Errorf("first event %d: before %v, since %d, news %+v", first, a.Before, a.Since, a.News)
+		}
+	}
+	a, err := engine(undated).Day(t.Context(), day)
+	if err != nil || a.Before || a.Since != 0 {
+		t.Errorf("nothing has a time: %+v, %v", a, err)
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	events := sample(t)
 	// A pod of the sample, by its creation, whose event has no name of its own.
@@ -446,11 +466,21 @@ func TestOriginByName(t *testing.T) {
 		}, "which by its name came from cron job report, last changed by carol", "job report-29012345 belongs to cron job report"},
 		{"web-7d4b9c8f6d-x7k2p", []audit.Event{change("deployments", "apps", "web", "system:serviceaccount:argocd:argocd", "patch")}, "which by its name came from deployment web, last changed by system:serviceaccount:argocd:argocd", "no person changed deployment web"},
 		{"web-7d4b9c8f6d-x7k2p", []audit.Event{change("deployments", "apps", "web", "system:serviceaccount:kube-system:deployment-controller", "update")}, "which by its name came from deployment web", "no change of deployment web"},
+		{"web-7d4b9c8f6d-x7k2p", []audit.Event{
+			change("deployments", "apps", "web", "alice", "patch"), change("deployments", "apps", "web", "system:serviceaccount:argocd:argocd", "patch"),
+			change("deployments", "apps", "web", "system:serviceaccount:kube-system:deployment-controller", "update"),
+		}, "which by its name came from deployment web, changed by alice, last changed by system:serviceaccount:argocd:argocd", "guessed"},
+		{"web-7d4b9c8f6d-x7k2p", []audit.Event{
+			change("deployments", "apps", "web", "alice", "create"), change("deployments", "apps", "web", "system:serviceaccount:argocd:argocd", "patch"),
+		}, "which by its name came from deployment web, created by alice, last changed by system:serviceaccount:argocd:argocd", "guessed"},
 		{"debug", []audit.Event{change("pods", "", "debug", "alice", "create")}, "by pod debug on node worker-1, created by alice", "what pod debug belongs to is not known: the policy recorded no bodies"},
 		{`"; x <b>-0`, nil, `by pod "\"; x <b>-0" on node worker-1`, "is not known"},
 		{"-0", nil, "by pod -0", "is not known"},
 		{"-", nil, "by pod -", "is not known"},
 	} {
+		for i := range tt.events {
+			tt.events[i].Time += audit.Time(i - len(tt.events))
+		}
 		all := append(slices.Clone(tt.events), byPod(t, []audit.Event{{Time: dayUS}}, "prod:app", tt.pod, ""))
 		a, err := engine(all...).Day(t.Context(), query.DayQuestion{User: "system:serviceaccount:prod:app"})
 		if err != nil {

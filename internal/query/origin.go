@@ -21,7 +21,8 @@ type Origin struct {
 	Node      string `json:"node,omitempty"`
 	Count     int64  `json:"count"`
 	// Sentence says it all: 12 requests were made by pod P on node N, which came
-	// from deployment D, last changed by alice. Text of events in it is made safe
+	// from deployment D, last changed by alice; or changed by alice, last changed by
+	// a program. Text of events in it is made safe
 	// for showing; escape it all the same.
 	Sentence string       `json:"sentence"`
 	Steps    []OriginStep `json:"steps,omitempty"`
@@ -112,6 +113,7 @@ type tracer struct {
 	used                        map[string]audit.Time // when each credential was used first
 	requests                    *Filter
 	o                           Origin
+	after                       string // who changed the object at the top after the last person did, if anybody
 	notes                       []string
 	warnings                    Warnings
 	err                         error
@@ -330,10 +332,15 @@ func (t *tracer) owner(l link, until audit.Time) (link, error) {
 		err = find(`verb == "create" && subresource == ""`)
 	} else if err = find(changes + people); err == nil && step.ID == 0 {
 		// No person: then whoever it was, but for the controllers that keep books in it.
-		err = find(changes + `!user.startsWith("system:serviceaccount:kube-system:") && user != "system:kube-controller-manager"`)
+		err = find(changes + programs)
 		if err == nil && step.ID != 0 {
 			t.note("no person changed %s as far as the trail reaches; %s did", nounOf(l.ObjectKey), shown(step.User))
 		}
+	} else if err == nil {
+		err = t.search(text+changes+programs, Range{From: step.Time + 1, To: until}, 1, false, func(e *audit.Event) bool {
+			t.after = strings.Clone(e.User)
+			return true
+		})
 	}
 	if err != nil {
 		return link{}, err
@@ -354,13 +361,21 @@ func (t *tracer) owner(l link, until audit.Time) (link, error) {
 // people is true of users that are neither service accounts nor Kubernetes' own parts.
 const people = `!user.startsWith("system:serviceaccount:") && !user.startsWith("system:node:") && !user.startsWith("system:kube-") && user != "system:apiserver"`
 
+// programs is true of users that are not the controllers that keep books in others' objects.
+const programs = `!user.startsWith("system:serviceaccount:kube-system:") && user != "system:kube-controller-manager"`
+
 // ends notes that the trail has nothing about an object.
 func (t *tracer) ends(what string, k ObjectKey) error {
 	b, err := t.g.src.Bounds(t.ctx)
 	if err != nil {
 		return err
 	}
-	t.note("the trail has no %s of %s before that; it begins at %s", what, nounOf(k), b.First.Std().Format("2006-01-02 15:04 UTC"))
+	first, w, err := t.g.firstDated(t.ctx, b)
+	if err != nil {
+		return err
+	}
+	t.warnings = joinWarnings(t.warnings, w)
+	t.note("the trail has no %s of %s before that; it begins at %s", what, nounOf(k), first.Std().Format("2006-01-02 15:04 UTC"))
 	return nil
 }
 
@@ -561,8 +576,13 @@ func (t *tracer) sentence() string {
 	case top.ID == 0:
 	case top.Verb == "create":
 		s += ", created by " + who(top)
+	case t.after != "":
+		s += ", changed by " + who(top)
 	default:
 		s += ", last changed by " + who(top)
+	}
+	if t.after != "" {
+		s += ", last changed by " + shown(t.after)
 	}
 	return s
 }
