@@ -125,7 +125,12 @@ func printReport(p *page, r *node.Report, command string) error {
 		errs = append(errs, p.line("%s", p.paint.paint(shade, wrap(clean(fmt.Sprintf(format, args...)), p.width, 0, "  "))))
 	}
 	took := fmt.Sprintf("The API server was away for %s; %s took %s.", secs(r.Away), command, secs(r.Total))
-	if r.Away == 0 {
+	switch {
+	case r.AwayUnknown && r.Away > 0:
+		took = fmt.Sprintf("The API server was away for at least %s, and before this began; %s took %s.", secs(r.Away), command, secs(r.Total))
+	case r.AwayUnknown:
+		took = fmt.Sprintf("How long the API server was away is not known: it was changed before this began; %s took %s.", command, secs(r.Total))
+	case r.Away == 0:
 		took = fmt.Sprintf("The API server was not away; %s took %s.", command, secs(r.Total))
 	}
 	switch r.Outcome {

@@ -103,6 +103,7 @@ const (
 	kubeletConfig = "/var/lib/kubelet/config.yaml"
 	podLogs       = "/var/log/pods"
 	apiServer     = "kube-apiserver"
+	kubeadm       = "kubeadm"
 )
 
 // findKubeadm finds a control plane of static pods, as kubeadm makes it.
@@ -127,12 +128,7 @@ func findKubeadm(ctx context.Context, n *Node) (*Distribution, error) {
 	if slices.Contains(pods, apiServer+".yaml") {
 		name = apiServer + ".yaml"
 	}
-	d := &Distribution{
-		Name: "kubeadm", Kind: config.StaticPod, Config: path.Join(dir, name), Temp: path.Dir(dir), Program: apiServer,
-		Kubeconfigs: []string{"/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"},
-		Watched:     true, Persists: true, Mounts: true,
-		settle: settle, restart: signal("-TERM"), kill: signal("-KILL"), attempts: podAttempts, tail: podTail,
-	}
+	d := kubeadmPod(path.Join(dir, name))
 	for _, other := range pods {
 		if other != name {
 			d.Strays = append(d.Strays, fmt.Sprintf(
@@ -141,6 +137,16 @@ func findKubeadm(ctx context.Context, n *Node) (*Distribution, error) {
 		}
 	}
 	return d, nil
+}
+
+// kubeadmPod is the control plane whose static pod has this manifest.
+func kubeadmPod(manifest string) *Distribution {
+	return &Distribution{
+		Name: kubeadm, Kind: config.StaticPod, Config: manifest, Temp: path.Dir(path.Dir(manifest)), Program: apiServer,
+		Kubeconfigs: []string{"/etc/kubernetes/super-admin.conf", "/etc/kubernetes/admin.conf"},
+		Watched:     true, Persists: true, Mounts: true,
+		settle: settle, restart: signal("-TERM"), kill: signal("-KILL"), attempts: podAttempts, tail: podTail,
+	}
 }
 
 // staticPodPath is the directory that kubelet reads.

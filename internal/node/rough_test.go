@@ -218,3 +218,79 @@ func value[T any](v T, err error) T {
 	}
 	return v
 }
+
+// interrupted begins to enable, and is killed in step at the operation on what.
+func interrupted(t *testing.T, s *sim, kind, what string, done bool) {
+	t.Helper()
+	c, hit := s.Connect("cp1"), false
+	c.Decide = func(_ int, op, about string) hosttest.Fault {
+		if hit || op != kind || !strings.Contains(about, what) {
+			return hosttest.Fault{}
+		}
+		hit = true
+		return hosttest.Fault{Crash: true, Done: done}
+	}
+	stopped, err := hosttest.Survive(func() error {
+		_, err := enable(t.Context(), c, recommended())
+		return err
+	})
+	if !stopped || !value(New(Options{Host: s.Connect("look")}).State(t.Context())).Pending() {
+		t.Fatalf("not interrupted at %s %s: %v", kind, what, err)
+	}
+}
+
+// TestAwayBeforeResume holds that nobody is told that the API server was not away
+// when it was, while nobody looked.
+func TestAwayBeforeResume(t *testing.T) {
+	for name, c := range map[string]struct {
+		done, unknown bool
+		least, most   float64
+	}{
+		"before the manifest": {false, false, 5, 7},
+		"after the manifest":  {true, true, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSim(t)
+				interrupted(t, s, "write", simManifest, c.done)
+				time.Sleep(time.Minute)
+				r := must(t)(New(Options{Host: s.Connect("again")}).Resume(t.Context(), testTimeout))
+				if r.Outcome != Enabled || r.AwayUnknown != c.unknown || r.Away < c.least || r.Away > c.most {
+					t.Errorf("%s, away for %.1f s, unknown: %t", r.Outcome, r.Away, r.AwayUnknown)
+				}
+			})
+		})
+	}
+}
+
+// TestManifestTakenAway holds that what was begun can be undone when somebody moved
+// the manifest away meanwhile: the state has its path, and the backup its text.
+func TestManifestTakenAway(t *testing.T) {
+	for _, mend := range []string{"rollback", "resume"} {
+		for _, done := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSim(t)
+				old := s.snapshot()
+				interrupted(t, s, "write", simManifest, done)
+				s.Delete(simManifest)
+				time.Sleep(time.Minute)
+				n := New(Options{Host: s.Connect("again")})
+				do := n.Rollback
+				if mend == "resume" {
+					do = n.Resume
+				}
+				r, err := do(t.Context(), testTimeout)
+				var rolled *RolledBackError
+				if errors.As(err, &rolled) && mend == "resume" {
+					err = nil
+				}
+				if err != nil || r.Outcome != RolledBack {
+					t.Fatalf("%s, written %t: %+v, %v", mend, done, r, err)
+				}
+				if d := changes(old, s.snapshot()); d != "" {
+					t.Errorf("%s, written %t:\n%s", mend, done, d)
+				}
+			})
+		}
+	}
+}

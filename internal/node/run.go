@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/ktrail/ktrail/audit/flags"
+	"github.com/ktrail/ktrail/internal/node/config"
 	"github.com/ktrail/ktrail/internal/node/host"
 )
 
@@ -29,8 +32,11 @@ type Report struct {
 	Files        []string `json:"files"`
 	Backup       string   `json:"backup,omitempty"`
 	// Away is how long the API server did not answer, Total what the operation took.
-	Away  float64 `json:"away_seconds"`
-	Total float64 `json:"total_seconds"`
+	Away float64 `json:"away_seconds"`
+	// AwayUnknown says that it was replaced before this began, by the operation that
+	// was interrupted: Away is only what was seen of that.
+	AwayUnknown bool    `json:"away_unknown,omitempty"`
+	Total       float64 `json:"total_seconds"`
 	// Verification is the proof that auditing works, nil if it was not asked for.
 	Verification *Verification `json:"verification,omitempty"`
 	// Reason is why it was rolled back; Tail the API server's last words before.
@@ -210,14 +216,7 @@ func (n *Node) pending(ctx context.Context, timeout time.Duration) (*operation, 
 	if !s.Pending() {
 		return nil, fmt.Errorf("%s: %w", n.Name(), ErrNothingPending)
 	}
-	d, err := n.distribution(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if d.Config != s.Config {
-		return nil, fmt.Errorf("%s: %s changes %s, but the API server's configuration is now %s; see %s", n.Name(), s.Operation, s.Config, d.Config, s.Backup)
-	}
-	args, err := n.configArgs(ctx, d)
+	d, args, err := n.changed(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +224,40 @@ func (n *Node) pending(ctx context.Context, timeout time.Duration) (*operation, 
 	if err != nil {
 		return nil, err
 	}
-	return n.operation(s, d, api, timeout), nil
+	p, err := n.running(ctx, d, args)
+	if err != nil {
+		return nil, err
+	}
+	o := n.operation(s, d, api, timeout)
+	o.report.AwayUnknown = !p.same(s.Before)
+	return o, nil
+}
+
+// changed is the distribution that an operation has begun to change, and the API
+// server's flags. A manifest that somebody took away meanwhile is known all the same:
+// the operation has its path, and the backup its text.
+func (n *Node) changed(ctx context.Context, s *State) (*Distribution, []flags.Arg, error) {
+	d, err := n.distribution(ctx)
+	var none *NoControlPlaneError
+	if f := s.config(); errors.As(err, &none) && s.Distribution == kubeadm && f != nil && f.Old != "" {
+		data, err := n.backed(ctx, s, "old", f.Backup, f.Old)
+		if err != nil {
+			return nil, nil, err
+		}
+		settings, err := config.Read(config.StaticPod, data)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the backup of %s: %w", s.Config, err)
+		}
+		return kubeadmPod(s.Config), settings.Args, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.Config != s.Config {
+		return nil, nil, fmt.Errorf("%s: %s changes %s, but the API server's configuration is now %s; see %s", n.Name(), s.Operation, s.Config, d.Config, s.Backup)
+	}
+	args, err := n.configArgs(ctx, d)
+	return d, args, err
 }
 
 // Resume finishes what was begun: forward, or back if that was under way.
@@ -431,6 +463,9 @@ func (n *Node) stampedStop(ctx context.Context, s *State, d *Distribution) error
 		return nil
 	}
 	args, err := n.configArgs(ctx, d)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // whose manifest is gone, kubelet ends
+	}
 	if err != nil {
 		return err
 	}
