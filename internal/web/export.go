@@ -13,6 +13,7 @@ import (
 	"html/template"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,9 @@ const (
 	// maxReport is how many events a report may have: it is read by people, and
 	// made as a whole, a few kilobytes an event at most.
 	maxReport = 5000
+	// reportText is how much of a name a report shows, in bytes: none that
+	// Kubernetes makes is longer.
+	reportText = 512
 	// maxIDs is how many events may be chosen one by one.
 	maxIDs = 1000
 )
@@ -274,11 +278,11 @@ func (s *server) exportReport(r *http.Request, x *exporting, now time.Time) erro
 func newReportRow(e *audit.Event, at string, total hash.Hash) reportRow {
 	sum := sha256.Sum256([]byte(e.Raw))
 	row := reportRow{
-		ID: strconv.FormatInt(e.ID, 10), Time: at, User: e.User, As: e.AsUser, Sentence: query.Sentence(e), Hash: hex.EncodeToString(sum[:]),
+		ID: strconv.FormatInt(e.ID, 10), Time: at, User: shorten(e.User, reportText), As: shorten(e.AsUser, reportText), Sentence: query.Sentence(e), Hash: hex.EncodeToString(sum[:]),
 		Failed: e.Code >= 400,
 	}
 	if len(e.SourceIPs) > 0 {
-		row.Address = e.SourceIPs[0]
+		row.Address = shorten(e.SourceIPs[0], reportText)
 	}
 	if e.Code != 0 {
 		row.Code = strconv.Itoa(int(e.Code))
@@ -318,22 +322,24 @@ func (p *params) ids(name string) []string {
 // columns reads names of columns, separated by commas; absent is all but the raw line.
 func (p *params) columns(name string) []query.Column {
 	var out []query.Column
-	text := p.text(name)
-	for _, c := range query.Columns() {
-		if text == "" && c.Name != "raw" {
-			out = append(out, c)
+	if p.text(name) == "" && len(p.values[name]) < 2 {
+		for _, c := range query.Columns() {
+			if c.Name != "raw" {
+				out = append(out, c)
+			}
 		}
-	}
-	if text == "" {
 		return out
 	}
-	for _, n := range strings.Split(text, ",") {
+	for _, n := range p.list(name) {
 		c, err := query.LookupColumn(n)
 		switch {
 		case err != nil && p.first == nil:
 			p.first = err
 			return nil
 		case err != nil:
+			return nil
+		case slices.ContainsFunc(out, func(c query.Column) bool { return c.Name == n }):
+			p.fail("column " + n + " is given twice")
 			return nil
 		case n == "raw":
 			p.fail("a table has no raw lines; take format=raw or format=jsonl")

@@ -81,6 +81,13 @@ func TestExportCSV(t *testing.T) {
 	if fmt.Sprint(rows) != fmt.Sprint(want) {
 		t.Errorf("got %q, want %q", rows, want)
 	}
+	_, body = fetch(t, "GET", ts.URL+"/api/v1/export?format=csv&columns=id&columns=user,code", "")
+	if !strings.HasPrefix(body, "id,user,code\n1,") {
+		t.Errorf("columns in several parameters: %q", body)
+	}
+	if resp, body = fetch(t, "GET", ts.URL+"/api/v1/export?format=csv&columns=id,user,id", ""); resp.StatusCode != 400 || !strings.Contains(body, "column id is given twice") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
 	_, body = fetch(t, "GET", ts.URL+"/api/v1/export?format=csv&filter=verb+%3D%3D+%22none%22", "")
 	if header := strings.Join(query.ColumnNames()[:3], ","); !strings.HasPrefix(body, header) || strings.Count(body, "\n") != 1 || strings.Contains(body, "raw") {
 		t.Errorf("a table without rows: %q", body)
@@ -118,7 +125,7 @@ func TestExportReport(t *testing.T) {
 			t.Errorf("the report does not have %q", want)
 		}
 	}
-	if !strings.Contains(a.Filter, "final") || strings.Contains(body, "this report ends") {
+	if !strings.Contains(a.Filter, "final") || strings.Contains(body, "This report ends") {
 		t.Error("the report is not whole")
 	}
 	// It stands alone, and runs nothing.
@@ -186,6 +193,13 @@ func TestReportIsBounded(t *testing.T) {
 	_, body := fetch(t, "GET", ts.URL+"/api/v1/export?format=html", "")
 	if n := strings.Count(body, "<tr><td "); n != maxReport || !strings.Contains(body, "This report ends after 5,000 events; more match.") {
 		t.Errorf("%d rows", n)
+	}
+	// A forged line of a megabyte must not become one of the report, 5,000 times.
+	long := decoded(t, strings.Replace(hostile, "<script>window.hurt=1</script>\",\"groups", strings.Repeat("u", 1<<20)+"\",\"groups", 1))
+	long.AsUser, long.SourceIPs = long.User, []string{long.User}
+	big := newTestServer(t, []audit.Event{long})
+	if _, body := fetch(t, "GET", big.URL+"/api/v1/export?format=html", ""); len(body) > 32<<10 || strings.Count(body, "<tr><td ") != 1 {
+		t.Errorf("one event makes a report of %d bytes", len(body))
 	}
 	_, body = fetch(t, "GET", ts.URL+"/api/v1/export?format=html&limit=2", "")
 	if n := strings.Count(body, "<tr><td "); n != 2 || !strings.Contains(body, "ends after 2 events") {

@@ -36,13 +36,16 @@ func show(s string, lines bool) string {
 
 // short is visible for a place that has little room.
 func short(s string) string {
-	const most = 160
-	if len(s) > most {
-		cut := most
-		for cut > 0 && !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		return visible(s[:cut]) + "…"
+	return visible(shorten(s, 160))
+}
+
+// shorten is s, or its beginning of at most so many bytes and an ellipsis.
+func shorten(s string, most int) string {
+	if len(s) <= most {
+		return s
 	}
-	return visible(s)
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
 }
