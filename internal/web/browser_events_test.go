@@ -136,6 +136,13 @@ func TestFacetsInChromium(t *testing.T) {
 		b.is(`document.querySelector(".problem").textContent.includes("nothing")`)
 		b.open(ts.URL + "/?include=" + url.QueryEscape("code=x"))
 		b.is(`document.querySelector(".problem").textContent.includes("is no number")`)
+		// There is a way out, and a wrong filter does not take the choice away.
+		eval[bool](b, `(document.querySelector(".chip a").click(), true)`)
+		b.is(`!location.search.includes("include") && !document.querySelector(".problem") && document.querySelectorAll("tr.event").length > 0`)
+		b.drawn()
+		b.open(ts.URL + "/?include=verb%3Ddelete")
+		b.fill("filter", "verbb == 1")
+		b.is(`document.querySelector(".problem") && document.querySelector(".chip code").textContent === 'verb == "delete"'`)
 		b.do(chromedp.EmulateViewport(375, 812))
 		b.open(ts.URL + "/")
 		b.is(`document.getElementById("facets").hidden`)

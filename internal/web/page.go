@@ -264,12 +264,15 @@ func (s *server) scope(r *http.Request, q pageQuery) (scope, error) {
 	// and the page knows it by its ID, but none is missed.
 	sc := scope{Last: s.Status().Store.LastID}
 	var err error
-	if sc.CEL, sc.Base, err = q.cel(); err == nil {
-		if sc.Chosen, err = q.chosen(); len(sc.Chosen) > 0 {
-			sc.AsCEL = q.asFilter(sc.Chosen)
-		}
+	if sc.Chosen, err = q.chosen(); err != nil {
+		// What cannot be read can still be taken away.
+		without := q
+		without.Include, without.Exclude, without.Cursor = nil, nil, ""
+		sc.Chosen = []condition{{CEL: strings.Join(slices.Concat(q.Include, q.Exclude), " "), Without: without.URL()}}
+	} else if len(sc.Chosen) > 0 {
+		sc.AsCEL = q.asFilter(sc.Chosen)
 	}
-	if err == nil {
+	if sc.CEL, sc.Base, err = q.cel(); err == nil {
 		sc.Range, err = query.NewRange(q.Since, q.Until, query.AskedAt(q.Cursor, time.Now()), time.UTC)
 	}
 	if err == nil {

@@ -64,14 +64,15 @@ export const view = {
   async update(state, before, why) {
     const p = state.params;
     const event = p.get("event");
-    const drawn = [facets.update(state, why.asked || why.first)];
     columns.update(p);
     if (why.first ? event : event !== before.params.get("event")) detail.show(p, why.first);
     results.mark(event);
+    if (why.zone) chart.again();
+    // The events first: the counts cost more, and nobody waits for them alone.
+    if (!why.first && (why.asked || p.get("columns") !== before.params.get("columns"))) await results.show(p);
+    if (why.signal.aborted) return;
     if (why.asked || why.first) chart.update(state);
-    else if (why.zone) chart.again();
-    if (!why.first && (why.asked || p.get("columns") !== before.params.get("columns"))) drawn.push(results.show(p));
-    await Promise.all(drawn);
+    facets.update(state, why.asked || why.first);
   },
 
   unmount() {
