@@ -118,7 +118,12 @@ func TestActorAddress(t *testing.T) {
 			}
 		}
 	}
-	if resp, err := http.Get(ts.URL + "/page/actors/day"); err != nil || resp.StatusCode != http.StatusBadRequest { //nolint:noctx,bodyclose // a test
-		t.Errorf("a day of nobody: %v, %v", resp.Status, err)
+	resp, err := http.Get(ts.URL + "/page/actors/day") //nolint:noctx // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a day of nobody: %s", resp.Status)
 	}
 }
