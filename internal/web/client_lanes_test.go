@@ -67,7 +67,7 @@ func TestClientAnswersFacetsObjectsLanes(t *testing.T) {
 func TestLanesParameters(t *testing.T) {
 	ts := newTestServer(t, sampleEvents(t))
 	for path, want := range map[string]string{
-		"/api/v1/facets":                                    "columns",
+		"/api/v1/facets": "columns",
 		"/api/v1/facets?columns=user&include=user":          "write column=value",
 		"/api/v1/facets?columns=user&include=usr%3Da":       "usr",
 		"/api/v1/facets?columns=user&contains=a&contains=b": "2 times",
