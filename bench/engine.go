@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
-
-	_ "github.com/duckdb/duckdb-go/v2" // the engine that the ratios are against
 )
 
 // openEngine is the bare engine with the threads of the machine and the memory
