@@ -188,6 +188,26 @@ func pickQuestions(ctx context.Context, e query.Questions) ([]question, error) {
 			},
 			bare: daySQL(needle.User, lastDay),
 		},
+		{
+			name: "the list of actors",
+			ask: func(ctx context.Context, e query.Questions) error {
+				_, err := e.Top(ctx, query.TopQuestion{By: []string{"user"}, Limit: 10_000, Writes: true})
+				return err
+			},
+			bare: "SELECT \"user\", count(*) AS n, count(*) FILTER (" + writesSQL + "), count(*) FILTER (code >= 400), min(time), max(time) FROM %s WHERE final GROUP BY 1 ORDER BY n DESC LIMIT 10000",
+		},
+		{
+			name: "what an actor touched",
+			ask: func(ctx context.Context, e query.Questions) error {
+				_, err := e.Top(ctx, query.TopQuestion{
+					By: []string{"cluster", "namespace", "api_group", "resource", "name"}, Limit: 1000, WritesFirst: true,
+					Scope: query.Scope{Filter: "user == " + query.Quote(needle.User) + ` && name != ""`},
+				})
+				return err
+			},
+			bare: "SELECT cluster, namespace, api_group, resource, name, count(*) AS n, count(*) FILTER (" + writesSQL + "), count(*) FILTER (code >= 400), min(time), max(time) " +
+				"FROM %s WHERE final AND \"user\" = '" + quote(needle.User) + "' AND name <> '' GROUP BY ALL ORDER BY 7 DESC, n DESC LIMIT 1000",
+		},
 	}, nil
 }
 

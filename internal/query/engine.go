@@ -156,7 +156,7 @@ func (g *Engine) Top(ctx context.Context, q TopQuestion) (TopAnswer, error) {
 	}
 	var rows, total []GroupRow
 	warnings, err := g.groups(ctx,
-		groupTask{GroupRequest{Filter: f, Range: q.Range, By: q.By, Limit: n, Writes: q.Writes}, &rows},
+		groupTask{GroupRequest{Filter: f, Range: q.Range, By: q.By, Limit: n, Writes: q.Writes, WritesFirst: q.WritesFirst}, &rows},
 		groupTask{GroupRequest{Filter: f, Range: q.Range, CountOnly: true}, &total})
 	if err != nil {
 		return TopAnswer{}, err

@@ -1,6 +1,7 @@
 package query_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -330,6 +331,10 @@ func TestTop(t *testing.T) {
 	some, err2 := g.Top(t.Context(), query.TopQuestion{By: []string{"user"}, Scope: query.Scope{Filter: writes + ` && !(api_group in ["authentication.k8s.io", "authorization.k8s.io"])`}})
 	if err != nil || err2 != nil || len(all.Rows) != 1 || all.Rows[0].Writes == 0 || all.Rows[0].Writes != some.Rows[0].Count || some.Rows[0].Writes != 0 {
 		t.Errorf("writes: %+v and %+v, %v, %v", all.Rows, some.Rows, err, err2)
+	}
+	first, err := g.Top(t.Context(), query.TopQuestion{By: []string{"verb"}, WritesFirst: true, Limit: 100})
+	if err != nil || !slices.IsSortedFunc(first.Rows, func(a, b query.GroupRow) int { return cmp.Compare(b.Writes, a.Writes) }) || first.Rows[0].Writes == 0 || slices.IsSortedFunc(first.Rows, func(a, b query.GroupRow) int { return cmp.Compare(b.Count, a.Count) }) {
+		t.Errorf("those who write most do not come first: %+v, %v", first.Rows, err)
 	}
 	if a, err := engine().Top(t.Context(), query.TopQuestion{By: []string{"verb"}}); err != nil || a.Rows == nil || a.Total != 0 {
 		t.Errorf("%+v, %v", a, err)

@@ -77,8 +77,10 @@ type TopQuestion struct {
 	Scope
 	By    []string `json:"by"`
 	Limit int      `json:"limit,omitempty"` // default 10
-	// Writes asks for each row's number of writes too.
-	Writes bool `json:"writes,omitempty"`
+	// Writes asks for each row's number of writes too. WritesFirst does, and puts
+	// the rows with most of them first.
+	Writes      bool `json:"writes,omitempty"`
+	WritesFirst bool `json:"writes_first,omitempty"`
 }
 
 // TopAnswer lists groups, most frequent first; Total counts all that matched.

@@ -144,8 +144,10 @@ func (s *server) getHistogram(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) getTop(w http.ResponseWriter, r *http.Request) error {
-	p := newParams(r, known("by", "limit", "writes")...)
-	q := query.TopQuestion{Scope: p.scope(), Limit: int(p.number("limit", 0, 0, maxJSONLimit)), Writes: p.flag("writes", false)}
+	p := newParams(r, known("by", "limit", "writes", "writes_first")...)
+	q := query.TopQuestion{
+		Scope: p.scope(), Limit: int(p.number("limit", 0, 0, maxJSONLimit)), Writes: p.flag("writes", false), WritesFirst: p.flag("writes_first", false),
+	}
 	for _, by := range p.values["by"] {
 		q.By = append(q.By, strings.Split(by, ",")...)
 	}

@@ -161,6 +161,7 @@ func (c *Client) Top(ctx context.Context, q query.TopQuestion) (query.TopAnswer,
 	v["by"] = q.By
 	setNumber(v, "limit", int64(q.Limit))
 	setFlag(v, "writes", q.Writes)
+	setFlag(v, "writes_first", q.WritesFirst)
 	var a query.TopAnswer
 	err := c.get(ctx, "/api/v1/top", v, &a)
 	return a, err

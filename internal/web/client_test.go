@@ -88,7 +88,7 @@ func TestClientAnswersAsEngine(t *testing.T) {
 			got, gotErr := ts.client.Histogram(ctx, q)
 			same(t, "histogram "+scope.Filter, got, want, gotErr, wantErr)
 		}
-		for _, q := range []query.TopQuestion{{Scope: scope, By: []string{"user"}}, {Scope: scope, By: []string{"verb", "resource"}, Limit: 3}, {Scope: scope, By: []string{"groups"}, Writes: true}, {Scope: scope}, {Scope: scope, By: []string{"usr"}}} {
+		for _, q := range []query.TopQuestion{{Scope: scope, By: []string{"user"}}, {Scope: scope, By: []string{"verb", "resource"}, Limit: 3}, {Scope: scope, By: []string{"groups"}, Writes: true}, {Scope: scope, By: []string{"verb"}, WritesFirst: true}, {Scope: scope}, {Scope: scope, By: []string{"usr"}}} {
 			want, wantErr := ts.engine.Top(ctx, q)
 			got, gotErr := ts.client.Top(ctx, q)
 			same(t, "top "+scope.Filter, got, want, gotErr, wantErr)

@@ -17,7 +17,7 @@ import (
 const (
 	dayRows   = 200 // rows of a list that one actor's page shows
 	trailRows = 12
-	// The objects named most often are read, and those written most are shown.
+	// Of the objects written most, then named most, those touched last are shown first.
 	touchedRead, touchedRows = 1000, 20
 	// activeFor is how long after the last request someone counts as active.
 	activeFor = 5 * time.Minute
@@ -243,7 +243,7 @@ func (s *server) getActorTouched(w http.ResponseWriter, r *http.Request) error {
 		if scope.Filter, err = joined(scope.Filter, p.own()+` && name != ""`); err != nil {
 			return err
 		}
-		a, err := s.Questions.Top(ctx, query.TopQuestion{Scope: scope, By: touchedBy(), Limit: touchedRead, Writes: true})
+		a, err := s.Questions.Top(ctx, query.TopQuestion{Scope: scope, By: touchedBy(), Limit: touchedRead, WritesFirst: true})
 		if t.Error, err = s.partError(r, p.Query, limited(ctx, err)); err != nil {
 			return err
 		}
