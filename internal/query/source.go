@@ -16,7 +16,8 @@ type Source interface {
 	// The event and its strings are valid during the call only.
 	Search(ctx context.Context, r SearchRequest, yield func(*audit.Event) error) (Warnings, error)
 	// Group counts matching events by the values of r.By, most frequent first.
-	// A list column counts an event once for each of its members.
+	// A list column counts an event once for each of its members, however often
+	// the list has it: a client writes addresses into source_ips as it likes.
 	Group(ctx context.Context, r GroupRequest) ([]GroupRow, Warnings, error)
 	// Histogram counts matching events in buckets of equal width.
 	Histogram(ctx context.Context, r HistogramRequest) ([]Bucket, Warnings, error)

@@ -103,7 +103,7 @@ func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, er
 	}
 	types := make([]query.Type, len(r.By))
 	keys := make([]string, len(r.By))
-	values := make([]string, len(r.By))
+	var values, lists []string
 	for i, name := range r.By {
 		col, err := query.LookupColumn(name)
 		if err != nil {
@@ -112,29 +112,37 @@ func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, er
 		if name == "raw" {
 			return nil, nil, &query.UsageError{Message: "cannot group by raw; choose another column"}
 		}
-		types[i], keys[i], values[i] = col.Type, "k"+strconv.Itoa(i), quoteName(name)
+		types[i], keys[i] = col.Type, "k"+strconv.Itoa(i)
+		values = append(values, quoteName(name)+" AS "+keys[i])
 		if col.Type == query.Strings {
-			values[i] = "unnest(" + values[i] + ")"
+			lists = append(lists, keys[i])
 		}
 	}
-	sums, order := "count(*) AS n", "n DESC, "
+	// Sums, and sums of them.
+	sums, again, order := "count(*) AS n", "CAST(sum(n) AS BIGINT) AS n", "n DESC, "
 	if r.Writes || r.WritesFirst {
 		writes, err := filterSQL(query.Writes().Expr())
 		if err != nil {
 			return nil, nil, err
 		}
 		sums += ", count(*) FILTER (" + writes + ") AS w"
+		again += ", CAST(sum(w) AS BIGINT) AS w"
 	}
 	if r.WritesFirst {
 		order = "w DESC, CASE WHEN w = 0 THEN n END DESC, "
 	}
 	if !r.CountOnly {
-		sums += ", count(*) FILTER (code >= 400), min(time), max(time)"
+		sums += ", count(*) FILTER (code >= 400) AS f, min(time) AS a, max(time) AS z"
+		again += ", CAST(sum(f) AS BIGINT), min(a), max(z)"
 		if r.FirstID {
-			sums += ", min(ROW(time, id))[2]"
+			first := ", min(ROW(time, id))"
+			if len(lists) == 0 {
+				first += "[2]"
+			}
+			sums += first + " AS x"
+			again += ", min(x)[2]"
 		}
 	}
-	sums += " FROM "
 	contains := ""
 	if r.Contains != "" && len(keys) > 0 {
 		contains, err = containsSQL("CAST("+keys[len(keys)-1]+" AS VARCHAR)", r.Contains)
@@ -144,14 +152,19 @@ func groupSQL(r query.GroupRequest) ([]query.Type, func(files string) string, er
 	}
 	list := strings.Join(keys, ", ")
 	build := func(files string) string {
-		from := "(SELECT * FROM read_parquet(" + files + ") WHERE " + cond + ")"
-		for i := range keys { // one after the other, so that two lists give all pairs
-			from = "(SELECT *, " + values[i] + " AS " + keys[i] + " FROM " + from + ")"
-		}
+		from := " FROM read_parquet(" + files + ") WHERE " + cond
 		if len(keys) == 0 {
 			return "SELECT " + sums + from
 		}
-		sql := "SELECT " + list + ", " + sums + from + " GROUP BY " + list
+		sql := "SELECT " + strings.Join(values, ", ") + ", " + sums + from + " GROUP BY " + list
+		// A member counts once, however often an event has it: that is much cheaper to
+		// find in the few different lists. One list after the other gives all pairs.
+		for _, k := range lists {
+			sql = "SELECT * REPLACE (unnest(list_distinct(" + k + ")) AS " + k + ") FROM (" + sql + ")"
+		}
+		if len(lists) > 0 {
+			sql = "SELECT * FROM (SELECT " + list + ", " + again + " FROM (" + sql + ") GROUP BY " + list + ")" // so that order means the sums
+		}
 		if contains != "" { // after the grouping: there are fewer groups than events
 			sql = "WITH g AS MATERIALIZED (" + sql + ") SELECT * FROM g WHERE " + contains
 		}

@@ -63,6 +63,40 @@ func TestDayPrimitives(t *testing.T) {
 	}
 }
 
+// TestListsCountOnce: an event counts once for a value that its list has twice. A
+// client can write X-Forwarded-For as it likes.
+func TestListsCountOnce(t *testing.T) {
+	s := openTestStore(t, t.TempDir())
+	twice := []string{"10.0.0.1", "", "10.0.0.1", "10.0.0.1"}
+	events := []audit.Event{
+		{Time: 5, AuditID: "a", Raw: "a", Final: true, Code: 403, Verb: "delete", SourceIPs: twice, Groups: []string{"g", "g"}},
+		{Time: 4, AuditID: "b", Raw: "b", Final: true, Verb: "get", SourceIPs: []string{"10.0.0.1", "10.0.0.2"}, Groups: []string{"g"}},
+		{Time: 3, AuditID: "c", Raw: "c", Final: true, Verb: "get", Groups: []string{"g"}},
+	}
+	fill(t, s, events, 1)
+	slices.SortFunc(events, func(a, b audit.Event) int { return cmp.Compare(a.ID, b.ID) })
+	mem := querytest.New(events...)
+	for _, r := range []query.GroupRequest{
+		{By: []string{"source_ips"}, FirstID: true, Writes: true},
+		{By: []string{"source_ips", "groups", "verb"}, WritesFirst: true, Skip: 1},
+		{By: []string{"groups"}, CountOnly: true, Contains: "G"},
+	} {
+		got, _, err := s.Group(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _, err := mem.Group(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, fmt.Sprintf("group %+v", r), got, want)
+	}
+	rows, _, err := s.Group(t.Context(), query.GroupRequest{By: []string{"source_ips"}, CountOnly: true})
+	if got, want := fmt.Sprint(rows), "[{[10.0.0.1] 2 0   0 0} {[] 1 0   0 0} {[10.0.0.2] 1 0   0 0}]"; err != nil || got != want {
+		t.Errorf("got %s, want %s; %v", got, want, err)
+	}
+}
+
 // same compares rows of either source by what they print.
 func same[T any](t *testing.T, what string, got, want []T) {
 	t.Helper()

@@ -286,11 +286,11 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// keysOf is what Group promises: one key for each member of a list.
+// keysOf is what Group promises: one key for each different member of a list.
 func keysOf(c *query.Column, e *audit.Event) []string {
 	switch v := c.Value(e).(type) {
 	case []string:
-		return v
+		return slices.Compact(slices.Sorted(slices.Values(v)))
 	case audit.Time:
 		return []string{v.String()}
 	default:

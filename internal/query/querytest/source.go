@@ -211,7 +211,7 @@ func compareKeys(by []*query.Column, a, b []string) int {
 	return 0
 }
 
-// keysOf is every combination of the columns' values: a list gives one for each member.
+// keysOf is every combination of the columns' values: a list gives one for each different member.
 func keysOf(e *audit.Event, by []*query.Column) [][]string {
 	out := [][]string{{}}
 	for _, c := range by {
@@ -226,7 +226,7 @@ func keysOf(e *audit.Event, by []*query.Column) [][]string {
 		case audit.Time:
 			values = []string{v.String()}
 		case []string:
-			values = v
+			values = slices.Compact(slices.Sorted(slices.Values(v)))
 		}
 		var next [][]string
 		for _, keys := range out {
