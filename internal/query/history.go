@@ -21,9 +21,9 @@ const maxAnswer = 16 << 20
 // errEnough ends a search from within.
 var errEnough = errors.New("enough")
 
-// History implements [Questions]. It asks the source twice, for the object by
-// its name and for deletecollection requests, which have no name: a source finds
-// a name much faster than "this name or that verb".
+// History implements [Questions]. The object's own changes and the deletecollection
+// requests, which have no name, are asked for at once: what they cost is reading
+// the row groups that they are in, which are often the same.
 func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer, error) {
 	after, asked, err := parseCursor(q.Cursor, false)
 	if err != nil {
@@ -33,7 +33,7 @@ func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer,
 	if err != nil {
 		return HistoryAnswer{}, err
 	}
-	about, err := historyFilters(q)
+	about, err := historyFilter(q)
 	if err != nil {
 		return HistoryAnswer{}, err
 	}
@@ -42,27 +42,17 @@ func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer,
 		return HistoryAnswer{}, err
 	}
 	h := history{asked: asked, diff: q.Diff, noise: q.Noise, limit: n, open: map[string]*openChange{}}
-	r := SearchRequest{Filter: And(about.collections, scope), Range: q.Range, Limit: n + 1, After: after, NoRaw: true}
-	warnings, err := g.src.Search(ctx, r, func(e *audit.Event) error {
-		h.collections = append(h.collections, cloneEvent(e))
-		return nil
-	})
-	if err != nil {
-		return HistoryAnswer{}, err
-	}
-	r.Filter, r.NoRaw = And(about.object, scope), !q.Diff
+	r := SearchRequest{Filter: And(about, scope), Range: q.Range, Limit: n + 1, After: after, NoRaw: !q.Diff}
 	if q.Diff {
 		r.Limit += lookBack
+		r.NoRawOf = func(e *audit.Event) bool { return !hasBodies(e) }
 	}
-	more, err := g.src.Search(ctx, r, h.merge)
-	if err == nil {
-		err = h.rest()
-	}
+	warnings, err := g.src.Search(ctx, r, h.tell)
 	if err != nil && !errors.Is(err, errEnough) {
 		return HistoryAnswer{}, err
 	}
 	h.end()
-	answer := HistoryAnswer{Filter: And(about.whole, scope).String(), Changes: h.changes, Next: h.next, Warnings: joinWarnings(warnings, more)}
+	answer := HistoryAnswer{Filter: r.Filter.String(), Changes: h.changes, Next: h.next, Warnings: warnings}
 	if answer.Changes == nil {
 		answer.Changes = []Change{}
 	}
@@ -72,13 +62,10 @@ func (g *Engine) History(ctx context.Context, q HistoryQuestion) (HistoryAnswer,
 	return answer, nil
 }
 
-// about is what history asks for.
-type about struct{ object, collections, whole *Filter }
-
-// historyFilters writes the questions as CEL that reads well.
-func historyFilters(q HistoryQuestion) (about, error) {
+// historyFilter writes the question as CEL that reads well.
+func historyFilter(q HistoryQuestion) (*Filter, error) {
 	if q.Resource == "" || q.Name == "" {
-		return about{}, usagef("history needs a resource and a name, such as deployments/web")
+		return nil, usagef("history needs a resource and a name, such as deployments/web")
 	}
 	resource, namespace := q.Resource, q.Namespace
 	if k := lookupResource(resource); k != nil {
@@ -95,22 +82,7 @@ func historyFilters(q HistoryQuestion) (about, error) {
 		kind += " && namespace == " + Quote(namespace)
 	}
 	object := "name == " + Quote(q.Name) + ` && (verb in ["create", "update", "patch", "delete"] || subresource in ["exec", "attach"])`
-	const collections = `verb == "deletecollection"`
-	var a about
-	var err error
-	for _, f := range []struct {
-		filter **Filter
-		text   string
-	}{
-		{&a.object, kind + " && " + object},
-		{&a.collections, kind + " && " + collections},
-		{&a.whole, kind + " && (" + object + " || " + collections + ")"},
-	} {
-		if *f.filter, err = Parse(f.text); err != nil {
-			return about{}, err
-		}
-	}
-	return a, nil
+	return Parse(kind + " && (" + object + ` || verb == "deletecollection")`)
 }
 
 // history turns events, newest first, into changes.
@@ -118,12 +90,11 @@ type history struct {
 	diff, noise bool
 	limit       int
 	changes     []Change
-	last        Position      // of the page's oldest change
-	asked       audit.Time    // when the first page was asked
-	next        string        // the cursor, once there is more than the page
-	created     bool          // the object's creation is on the page
-	collections []audit.Event // deletecollection requests that are not told yet
-	size        int           // bytes of differences and patches so far
+	last        Position   // of the page's oldest change
+	asked       audit.Time // when the first page was asked
+	next        string     // the cursor, once there is more than the page
+	created     bool       // the object's creation is on the page
+	size        int        // bytes of differences and patches so far
 	// open has, for each object, the newest change whose object before is not
 	// found yet. Objects of one name can be in several namespaces and groups.
 	open map[string]*openChange
@@ -135,31 +106,6 @@ type openChange struct {
 	object  map[string]any
 	patch   json.RawMessage
 	skipped int // successful changes in between that were recorded without an object
-}
-
-// merge takes the object's events and tells the collections between them.
-func (h *history) merge(e *audit.Event) error {
-	for len(h.collections) > 0 {
-		c := &h.collections[0]
-		if c.Time < e.Time || c.Time == e.Time && c.ID < e.ID {
-			break
-		}
-		h.collections = h.collections[1:]
-		if err := h.tell(c); err != nil {
-			return err
-		}
-	}
-	return h.tell(e)
-}
-
-// rest tells the collections that are older than the object's last event.
-func (h *history) rest() error {
-	for i := range h.collections {
-		if err := h.tell(&h.collections[i]); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // tell adds e to the page; beyond the page it only looks for what was before.
@@ -380,6 +326,14 @@ func readBodies(e *audit.Event) bodies {
 		}
 	}
 	return b
+}
+
+// hasBodies reports whether readBodies reads the raw line of e.
+func hasBodies(e *audit.Event) bool {
+	if quietNote(e) != "" {
+		return false
+	}
+	return e.Subresource == "scale" || holdsObject(e) && !e.Truncated && e.Level != audit.LevelMetadata
 }
 
 // holdsObject reports whether the request's answer is the object itself.

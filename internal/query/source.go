@@ -52,6 +52,13 @@ type SearchRequest struct {
 	After Position
 	// NoRaw leaves Event.Raw empty, which is much cheaper.
 	NoRaw bool
+	// NoRawOf, if there is one, tells the events whose Raw is left empty.
+	NoRawOf func(*audit.Event) bool
+}
+
+// Bare reports whether e.Raw is left empty.
+func (r *SearchRequest) Bare(e *audit.Event) bool {
+	return r.NoRaw || r.NoRawOf != nil && r.NoRawOf(e)
 }
 
 // Position orders events: by time, then by ID. Newest first is the default order.

@@ -206,7 +206,7 @@ func (s *Store) searchWindow(ctx context.Context, r query.SearchRequest, w windo
 	}
 	sql := eventsSQL(w.segments) + " WHERE " + cond +
 		" ORDER BY time " + direction + ", id " + direction + " LIMIT " + strconv.Itoa(limit)
-	return s.scanEvents(ctx, sql, w.segments, r.NoRaw, rd, yield)
+	return s.scanEvents(ctx, sql, w.segments, r.Bare, rd, yield)
 }
 
 // eventsSQL selects events without their raw lines, and where those are.
@@ -228,7 +228,7 @@ type scanned struct {
 // scanEvents runs a query that begins as eventsSQL does. The event and its
 // strings are valid during the call of yield. The query is over before the first
 // call: a reader who takes their time keeps neither its memory nor its place.
-func (s *Store) scanEvents(ctx context.Context, sql string, segments []*segment, noRaw bool, rd *rawReader, yield func(*audit.Event) error) error {
+func (s *Store) scanEvents(ctx context.Context, sql string, segments []*segment, bare func(*audit.Event) bool, rd *rawReader, yield func(*audit.Event) error) error {
 	page, err := s.scanPage(ctx, sql)
 	if err != nil {
 		return err
@@ -238,7 +238,7 @@ func (s *Store) scanEvents(ctx context.Context, sql string, segments []*segment,
 			return err
 		}
 		e := &page[i]
-		if !noRaw {
+		if !bare(&e.Event) {
 			if e.file < 0 || e.file >= int64(len(segments)) {
 				return errors.New("search: the engine named a file that it was not given")
 			}

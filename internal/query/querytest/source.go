@@ -112,7 +112,7 @@ func (s *Source) Search(ctx context.Context, r query.SearchRequest, yield func(*
 			return s.Warn, err
 		}
 		lent := *e
-		if r.NoRaw {
+		if r.Bare(e) {
 			lent.Raw = ""
 		}
 		if err := yield(&lent); err != nil {
