@@ -21,7 +21,7 @@ import { words } from "./timeline-data.js";
 /** @typedef {{event: Event, fields?: {path: string, old?: unknown, new?: unknown}[], patch?: unknown, note?: string}} Change */
 /** @typedef {{diff: string, event: string, inline: boolean, noise: boolean, status: boolean}} Open what of the object is open */
 
-const page = 100;
+const page = 50;
 const accounts = "system:serviceaccount:";
 const mostMarks = 500;
 
