@@ -86,25 +86,16 @@ func readView(w http.ResponseWriter, r *http.Request) (b viewBody, err error) {
 }
 
 func (s *server) postView(w http.ResponseWriter, r *http.Request) error {
-	if err := newParams(r).err(); err != nil {
-		return err
-	}
-	kept, err := s.kept()
-	if err != nil {
-		return err
-	}
-	b, err := readView(w, r)
-	if err != nil {
-		return err
-	}
-	v, err := kept.Create(b.Name, b.State)
-	if err != nil {
-		return viewError(err)
-	}
-	return answer(w, v)
+	return s.writeView(w, r, func(kept *saved.Store, b viewBody) (saved.View, error) { return kept.Create(b.Name, b.State) })
 }
 
 func (s *server) putView(w http.ResponseWriter, r *http.Request) error {
+	return s.writeView(w, r, func(kept *saved.Store, b viewBody) (saved.View, error) {
+		return kept.Change(r.PathValue("name"), b.Name, b.State)
+	})
+}
+
+func (s *server) writeView(w http.ResponseWriter, r *http.Request, write func(*saved.Store, viewBody) (saved.View, error)) error {
 	if err := newParams(r).err(); err != nil {
 		return err
 	}
@@ -116,7 +107,7 @@ func (s *server) putView(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v, err := kept.Change(r.PathValue("name"), b.Name, b.State)
+	v, err := write(kept, b)
 	if err != nil {
 		return viewError(err)
 	}
