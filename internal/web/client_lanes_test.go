@@ -22,7 +22,9 @@ func TestClientAnswersFacetsObjectsLanes(t *testing.T) {
 			{Scope: scope, Columns: []string{"verb", "namespace"}, Conditions: []query.FacetCondition{
 				{Column: "verb", Exclude: []string{"get"}}, {Column: "namespace", Include: []string{"", "payments", "a=b,c&d"}}, {Column: "verb", Include: []string{"list"}},
 			}},
-			{Scope: scope}, {Scope: scope, Columns: []string{"time"}}, {Scope: scope, Columns: []string{"usr"}},
+			{Scope: scope},
+			{Scope: scope, Columns: []string{"time"}},
+			{Scope: scope, Columns: []string{"usr"}},
 		} {
 			want, wantErr := ts.engine.Facets(ctx, q)
 			got, gotErr := ts.client.Facets(ctx, q)
@@ -34,7 +36,8 @@ func TestClientAnswersFacetsObjectsLanes(t *testing.T) {
 		}
 		cluster := top.Nodes[0].Key.Cluster
 		for _, q := range []query.ObjectsQuestion{
-			{Scope: scope}, {Scope: scope, Under: query.ObjectKey{Cluster: cluster}, Depth: 1, Contains: "PAY"},
+			{Scope: scope},
+			{Scope: scope, Under: query.ObjectKey{Cluster: cluster}, Depth: 1, Contains: "PAY"},
 			{Scope: scope, Under: query.ObjectKey{Cluster: cluster}, Depth: 2, Limit: 2},
 			{Scope: scope, Under: query.ObjectKey{Cluster: cluster, Namespace: "payments", APIGroup: "apps", Resource: "deployments"}, Depth: 3},
 		} {
@@ -43,9 +46,11 @@ func TestClientAnswersFacetsObjectsLanes(t *testing.T) {
 			same(t, "objects", got, want, gotErr, wantErr)
 		}
 		for _, q := range []query.LanesQuestion{
-			{Scope: scope, Bins: 50}, {Scope: scope, Limit: 2, Under: query.ObjectKey{Cluster: cluster, Namespace: "payments"}, Depth: 2},
+			{Scope: scope, Bins: 50},
+			{Scope: scope, Limit: 2, Under: query.ObjectKey{Cluster: cluster, Namespace: "payments"}, Depth: 2},
 			{Scope: scope, Objects: []query.ObjectKey{{Cluster: cluster, Namespace: "payments", APIGroup: "apps", Resource: "deployments", Name: "web"}, {Name: `"],[/&=`}}},
-			{Scope: scope, Cursor: "nonsense"}, {Scope: scope, Bins: 5000},
+			{Scope: scope, Cursor: "nonsense"},
+			{Scope: scope, Bins: 5000},
 		} {
 			for page := 0; page < 3; page++ {
 				want, wantErr := ts.engine.Lanes(ctx, q)
