@@ -73,11 +73,16 @@ func (c *cmdline) statusWarnings(o *statusOptions, all []*node.Status) error {
 		return nil
 	}
 	for _, s := range all {
-		for _, w := range s.Warnings {
-			c.hint("%s", wrap(clean(s.Node+": warning: "+w), c.width(), 0, "  "))
-		}
+		c.nodeWarnings(s.Node, s.Warnings)
 	}
 	return nil
+}
+
+// nodeWarnings prints what a person should know of a node beside the answer.
+func (c *cmdline) nodeWarnings(node string, warnings []string) {
+	for _, w := range warnings {
+		c.hint("%s", wrap(clean(node+": warning: "+w), c.width(), 0, "  "))
+	}
 }
 
 func printStatus(p *page, all []*node.Status) error {

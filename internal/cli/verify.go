@@ -64,9 +64,7 @@ func (c *cmdline) verify(cmd *cobra.Command, o *verifyOptions) error {
 			return err
 		}
 		if o.people() {
-			for _, w := range v.Warnings {
-				c.hint("%s", wrap(clean(v.Node+": warning: "+w), c.width(), 0, "  "))
-			}
+			c.nodeWarnings(v.Node, v.Warnings)
 		}
 		switch {
 		case v.Unproven:

@@ -3,7 +3,6 @@ package web
 import (
 	"cmp"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,15 +211,6 @@ func (d *actorDay) session(s query.Session) string {
 // actionCEL is the condition of a verb on a resource: api_group, resource, subresource, verb.
 func actionCEL(keys []string) string {
 	return celEquals("verb", keys[3]) + " && " + celEquals("resource", keys[1]) + " && " + celEquals("api_group", keys[0]) + " && " + celEquals("subresource", keys[2])
-}
-
-// keyParam names an object in the Objects view's URL, as js/objects.js reads it.
-func keyParam(k query.ObjectKey) string {
-	parts := []string{k.Cluster, k.Namespace, k.APIGroup, k.Resource, k.Name}
-	for i := range parts {
-		parts[i] = url.PathEscape(parts[i])
-	}
-	return strings.Join(parts, "/")
 }
 
 func keyCEL(k query.ObjectKey) string {

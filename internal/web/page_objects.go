@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
 )
 
 // objectsData is what the Objects view's template has. Tree, timeline and history
@@ -38,10 +39,15 @@ func loadObjects(_ *server, _ *http.Request, p *page) (int, error) {
 	return http.StatusOK, nil
 }
 
-// objectParam names e's object in the Objects view's URL: cluster, namespace,
-// group, resource and name, each escaped, with slashes between them.
+// objectParam names e's object in the Objects view's URL.
 func objectParam(e *audit.Event) string {
-	parts := []string{e.Cluster, e.Namespace, e.APIGroup, e.Resource, e.Name}
+	return keyParam(query.ObjectKey{Cluster: e.Cluster, Namespace: e.Namespace, APIGroup: e.APIGroup, Resource: e.Resource, Name: e.Name})
+}
+
+// keyParam names an object in the Objects view's URL: cluster, namespace, group,
+// resource and name, each escaped, with slashes between them.
+func keyParam(k query.ObjectKey) string {
+	parts := []string{k.Cluster, k.Namespace, k.APIGroup, k.Resource, k.Name}
 	for i := range parts {
 		parts[i] = url.PathEscape(parts[i])
 	}
