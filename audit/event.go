@@ -104,4 +104,7 @@ type Event struct {
 	Raw string `json:"raw,omitempty"`
 	// Version is the apiVersion's last part: v1, v1beta1 or v1alpha1. Not a column.
 	Version string `json:"-"`
+	// Rule is the rule of the policy that asked for the event, from 1; 0 if that is
+	// not known, as in everything read from a log. Not a column.
+	Rule int32 `json:"-"`
 }

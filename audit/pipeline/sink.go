@@ -1,0 +1,70 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ktrail/ktrail/audit"
+)
+
+// Sink takes audit events. Decorators are Sinks around a Sink; at the end stands
+// one that writes a file, posts to a webhook or appends to a store.
+//
+// Send takes events in their order, from many goroutines at once. nil means that
+// every one of them is where the sink promises: in the buffer of a batch, in the
+// file, in the answer of the webhook. Otherwise the error holds a [Loss] for
+// those that are not ([Losses] finds them); an error without any means all of them.
+//
+// The slice is the caller's again when Send returns, and no sink changes its
+// elements. What they point to (lines, strings, lists) is never changed nor used
+// again by anybody, so a sink may keep events without copying their text.
+//
+// A sink that gives events up says so in its error, and does not count them:
+// whoever has nobody left to hand an error to enters it in the [Ledger]. So a
+// loss is counted once.
+//
+// Close hands on what is held, waits for it until ctx ends, and releases what the
+// sink owns, the sinks below it included. Send must not be called after Close.
+type Sink interface {
+	Send(ctx context.Context, events []audit.Event) error
+	Close(ctx context.Context) error
+}
+
+// Loss is an error that tells which events a sink did not take, and why.
+type Loss struct {
+	// Sink is the name of the sink that gave them up: log, webhook, buffer, ...
+	Sink   string
+	Reason Reason
+	Events []audit.Event
+	// Err is the cause, nil where the reason says it all.
+	Err error
+}
+
+// Error says how many events were lost where and why.
+func (l *Loss) Error() string {
+	s := fmt.Sprintf("%s: %d events lost: %s", l.Sink, len(l.Events), l.Reason)
+	if l.Err != nil {
+		s += ": " + l.Err.Error()
+	}
+	return s
+}
+
+// Unwrap is the cause.
+func (l *Loss) Unwrap() error { return l.Err }
+
+// Reason is why an event was dropped or cut. It is a label of metrics and stands in
+// the audit event of a loss: a word, never text from outside.
+type Reason string
+
+// The reasons.
+const (
+	ReasonFull     Reason = "full"      // the buffer, or the disk of a spool, had no room
+	ReasonTooLarge Reason = "too_large" // over the largest event allowed, bodies left out
+	ReasonCut      Reason = "cut"       // nothing lost but bodies: the event was over the largest allowed
+	ReasonThrottle Reason = "throttle"  // over the allowed rate
+	ReasonDown     Reason = "down"      // the webhook did not take it, after all tries
+	ReasonDisk     Reason = "disk"      // the file could not be written
+	ReasonStop     Reason = "stop"      // still held when the time to stop was over
+	ReasonRedact   Reason = "redact"    // its secrets could not be taken out
+	ReasonError    Reason = "error"     // anything else
+)
