@@ -83,6 +83,10 @@ var house = map[string]room{
 	"internal/diff": {
 		why: "what a file will become is shown the same way wherever it is planned",
 	},
+	"internal/golden": {
+		uses: []string{"internal/diff"},
+		why:  "what tests compare with is compared and written in one way; tests alone import it",
+	},
 	"internal/sheet": {
 		why: "one idea of what a spreadsheet takes for a formula, for every table",
 	},
@@ -123,6 +127,10 @@ var house = map[string]room{
 	},
 	"audit/pipeline": {
 		uses: []string{"audit"},
+		why:  "audit/... is a public library: no store, no query, no web",
+	},
+	"audit/capture": {
+		uses: []string{"audit", "audit/policy", "audit/pipeline"},
 		why:  "audit/... is a public library: no store, no query, no web",
 	},
 	"audit/policy": {

@@ -3,20 +3,16 @@ package finding_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"io"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/ktrail/ktrail/audit/finding"
+	"github.com/ktrail/ktrail/internal/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the goldens in testdata anew")
 
 func some() []finding.Finding {
 	return []finding.Finding{
@@ -55,12 +51,12 @@ func TestRenderers(t *testing.T) {
 				t.Errorf("%s: hostile character %q", name, r)
 			}
 		}
-		golden(t, name, b.Bytes())
+		golden.Check(t, "testdata/"+name+".golden", b.Bytes())
 		b.Reset()
 		if err := write(&b, nil); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, "none."+name, b.Bytes())
+		golden.Check(t, "testdata/none."+name+".golden", b.Bytes())
 		if err := write(failing{}, fs); err == nil {
 			t.Errorf("%s: a failed write is not reported", name)
 		}
@@ -70,23 +66,6 @@ func TestRenderers(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *rewrite {
-		if err := os.WriteFile(file, got, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; got:\n%s", file, got)
-	}
-}
 
 func TestTextFits(t *testing.T) {
 	var b strings.Builder

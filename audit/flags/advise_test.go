@@ -2,7 +2,6 @@ package flags_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -12,9 +11,8 @@ import (
 	"github.com/ktrail/ktrail/audit/finding"
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/internal/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the goldens in testdata anew")
 
 // try is a command line with what is known beside it.
 type try struct {
@@ -128,7 +126,7 @@ func TestEveryFinding(t *testing.T) {
 	if len(all) != len(names) {
 		t.Errorf("%d cases for %d kinds of findings", len(all), len(names))
 	}
-	var golden bytes.Buffer
+	var told bytes.Buffer
 	for _, name := range names {
 		c := all[name]
 		bad, good := flags.Parse(strings.Fields(c[0].args)), flags.Parse(strings.Fields(c[1].args))
@@ -158,31 +156,19 @@ func TestEveryFinding(t *testing.T) {
 		if left := flags.Validate(mended, c[0].o.Version); len(left) > 0 {
 			t.Errorf("%s: the mended flags are refused: %v", name, left[0])
 		}
-		fmt.Fprintf(&golden, "== %s\n", name)
-		if err := finding.WriteText(&golden, mine, finding.TextOptions{}); err != nil {
+		fmt.Fprintf(&told, "== %s\n", name)
+		if err := finding.WriteText(&told, mine, finding.TextOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, a := range set {
-			fmt.Fprintf(&golden, "set %s\n", a)
+			fmt.Fprintf(&told, "set %s\n", a)
 		}
 		for _, u := range unset {
-			fmt.Fprintf(&golden, "unset %s\n", u)
+			fmt.Fprintf(&told, "unset %s\n", u)
 		}
-		golden.WriteByte('\n')
+		told.WriteByte('\n')
 	}
-	const file = "testdata/findings.txt"
-	if *rewrite {
-		if err := os.WriteFile(file, golden.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(golden.Bytes(), want) {
-		t.Errorf("%s differs (-rewrite writes it anew); got:\n%s", file, golden.Bytes())
-	}
+	golden.Check(t, "testdata/findings.txt", told.Bytes())
 }
 
 // The documentation has a section for every kind of finding, and no other.

@@ -1,7 +1,6 @@
 package policy_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -9,19 +8,18 @@ import (
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/internal/golden"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write the goldens anew")
-
 // testdata/explain.txt is a policy, "---", and requests, each with what was said of
-// it. go test -run Explain -rewrite writes what is said now.
+// it.
 func TestExplain(t *testing.T) {
 	const file = "testdata/explain.txt"
-	golden, err := os.ReadFile(file)
+	was, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, rest, ok := strings.Cut(string(golden), "\n---\n")
+	text, rest, ok := strings.Cut(string(was), "\n---\n")
 	if !ok {
 		t.Fatalf("%s has no ---", file)
 	}
@@ -56,15 +54,7 @@ func TestExplain(t *testing.T) {
 	if requests < 8 {
 		t.Errorf("%s has only %d requests", file, requests)
 	}
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if b.String() != string(golden) {
-		t.Errorf("got\n%s\nwant\n%s", b.String(), golden)
-	}
+	golden.Check(t, file, b.String())
 }
 
 // requestOf reads "verb=get resource=pods groups=a,b".

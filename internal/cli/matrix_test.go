@@ -3,17 +3,14 @@ package cli
 import (
 	"bytes"
 	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
+	"github.com/ktrail/ktrail/internal/golden"
 )
-
-var rewriteMatrix = flag.Bool("rewrite", false, "write the goldens in testdata/matrix anew")
 
 // TestMatrixLooks shows the matrix of each preset for the requesters that differ most.
 func TestMatrixLooks(t *testing.T) {
@@ -45,20 +42,7 @@ func TestMatrixLooks(t *testing.T) {
 		if strings.Contains(out.String(), "\x1b") {
 			t.Errorf("%s: an escape sequence came through", c.preset)
 		}
-		path := filepath.Join("testdata", "matrix", c.preset+clean(c.who.Namespace)+".txt")
-		if *rewriteMatrix {
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		want, err := os.ReadFile(path)
-		if err != nil || out.String() != string(want) {
-			t.Errorf("%s differs (%v); run go test -rewrite and review the difference\ngot:\n%s", path, err, &out)
-		}
+		golden.Check(t, filepath.Join("testdata", "matrix", c.preset+c.who.Namespace+".txt"), out.Bytes())
 	}
 }
 

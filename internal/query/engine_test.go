@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/query"
 	"github.com/ktrail/ktrail/internal/query/querytest"
 )
@@ -310,7 +311,7 @@ func TestTop(t *testing.T) {
 		fmt.Fprintf(&b, "%v of %s: %d\n", a.By, a.Filter, a.Total)
 		rows(&b, a.Rows)
 	}
-	golden(t, "top.txt", b.String())
+	golden.Check(t, "testdata/top.txt", b.String())
 	for _, tt := range []struct {
 		by    []string
 		limit int
@@ -367,7 +368,7 @@ func TestActor(t *testing.T) {
 			}
 		}
 	}
-	golden(t, "actor.txt", b.String())
+	golden.Check(t, "testdata/actor.txt", b.String())
 	_, err := g.Actor(t.Context(), query.ActorQuestion{})
 	usage(t, err, "name a user")
 	// A hostile name is a name.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
@@ -53,7 +54,7 @@ func TestHistoryOfSample(t *testing.T) {
 		changes(&b, a)
 		b.WriteByte('\n')
 	}
-	golden(t, "history-sample.txt", b.String())
+	golden.Check(t, "testdata/history-sample.txt", b.String())
 }
 
 // TestHistoryPages holds that the pages of a history, differences across their

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
@@ -115,7 +116,7 @@ func TestParse(t *testing.T) {
 	if filters < 50 {
 		t.Errorf("found %d filters only", filters)
 	}
-	golden(t, "parse.txt", out.String())
+	golden.Check(t, "testdata/parse.txt", out.String())
 }
 
 // TestParseLimits holds that a hostile filter is refused, not computed.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
@@ -145,7 +146,7 @@ func TestSentence(t *testing.T) {
 		}
 		b.WriteString(s + "\n")
 	}
-	golden(t, "sentences.txt", b.String())
+	golden.Check(t, "testdata/sentences.txt", b.String())
 }
 
 // TestSentencesOfSample tells one event of each kind in the sample.
@@ -160,7 +161,7 @@ func TestSentencesOfSample(t *testing.T) {
 		seen[kind] = true
 		b.WriteString(query.Sentence(&e) + "\n")
 	}
-	golden(t, "sentences-sample.txt", b.String())
+	golden.Check(t, "testdata/sentences-sample.txt", b.String())
 }
 
 func TestPartsLink(t *testing.T) {

@@ -4,32 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"hash/crc32"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/durable"
+	"github.com/ktrail/ktrail/internal/golden"
 )
-
-// rewriteGoldens is a function so that the flag is looked up when it was parsed.
-func rewriteGoldens() bool {
-	f := flag.Lookup("rewrite")
-	return f != nil && f.Value.String() == "true"
-}
-
-func TestMain(m *testing.M) {
-	if flag.Lookup("rewrite") == nil {
-		flag.Bool("rewrite", false, "write the goldens anew")
-	}
-	flag.Parse()
-	os.Exit(m.Run())
-}
 
 // TestOperations holds every change to the file system, in order, against a
 // golden: what is written, synced and renamed before what.
@@ -68,22 +52,7 @@ func TestOperations(t *testing.T) {
 	at = len(fsys.Log())
 	mustOpen(t, fsys)
 	say("open again")
-	golden := filepath.Join("testdata", "operations.txt")
-	if rewriteGoldens() {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatalf("%v; make it with: go test -run TestOperations -rewrite", err)
-	}
-	if out.String() != string(want) {
-		t.Errorf("operations changed; see them with: go test -run TestOperations -rewrite && git diff\n%s", out.String())
-	}
+	golden.Check(t, "testdata/operations.txt", out.String())
 }
 
 // manifestOf returns a MANIFEST with a record of each type, made without a

@@ -18,13 +18,11 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
-var (
-	rewrite = flag.Bool("rewrite", false, "write the pictures in docs/images anew")
-	shots   = flag.String("shots", "", "a directory for pictures of every state of the page, to look at")
-)
+var shots = flag.String("shots", "", "a directory for pictures of every state of the page, to look at")
 
 // tab is a tab of a real Chromium, and what its console said.
 type tab struct {
@@ -236,7 +234,7 @@ func TestScreenshots(t *testing.T) {
 				name += "-dark"
 			}
 			b.fits(name)
-			if *rewrite {
+			if golden.Rewriting() { // the pictures of the documentation, which nothing compares
 				if err := os.WriteFile(filepath.Join("..", "..", "docs", "images", name+".png"), b.picture(), 0o644); err != nil {
 					t.Fatal(err)
 				}

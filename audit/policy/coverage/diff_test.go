@@ -1,41 +1,16 @@
 package coverage_test
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
+	"github.com/ktrail/ktrail/internal/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the goldens in testdata anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *rewrite {
-		if err := os.MkdirAll("testdata", 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; run go test -rewrite and review the difference\ngot:\n%s", path, got)
-	}
-}
 
 func load(t *testing.T, text string) *policy.Policy {
 	t.Helper()
@@ -69,7 +44,7 @@ func TestDiffPresets(t *testing.T) {
 			fmt.Fprintf(&b, "%s: %s\n", c.Direction, c.Text)
 		}
 	}
-	golden(t, "diff-presets.txt", b.String())
+	golden.Check(t, "testdata/diff-presets.txt", b.String())
 }
 
 // same is what is recorded of a request, as a text that is equal only if the

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
+	"github.com/ktrail/ktrail/internal/golden"
 )
 
 func loadNeeds(t *testing.T, name string) *coverage.Needs {
@@ -60,7 +61,7 @@ func TestPresetsMeetNeeds(t *testing.T) {
 			}
 		}
 	}
-	golden(t, "needs-presets.txt", b.String())
+	golden.Check(t, "testdata/needs-presets.txt", b.String())
 }
 
 const needHead = "apiVersion: ktrail/v1\nkind: AuditNeeds\nneeds:\n- name: n\n  reason: r\n  level: Metadata\n"

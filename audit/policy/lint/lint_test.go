@@ -2,7 +2,6 @@ package lint_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,9 +15,8 @@ import (
 	"github.com/ktrail/ktrail/audit/finding"
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/lint"
+	"github.com/ktrail/ktrail/internal/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the goldens in testdata anew")
 
 // Each kind of finding has testdata/NAME.txt: a policy in which it is found, one
 // that means well and has no warning at all, and what is said about the first. The
@@ -68,15 +66,9 @@ func TestFindings(t *testing.T) {
 			if err := finding.WriteText(&text, bad, finding.TextOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			if *rewrite {
-				a.Files[slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "want" })].Data = text.Bytes()
-				if err := os.WriteFile(file, txtar.Format(a), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if want := section("want"); !bytes.Equal(text.Bytes(), want) {
-				t.Errorf("got:\n%s\nwant:\n%s", text.Bytes(), want)
-			}
+			section("want")
+			a.Files[slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "want" })].Data = text.Bytes()
+			golden.Check(t, file, txtar.Format(a))
 			for _, f := range bad {
 				if f.Line == 0 || f.Column == 0 || f.Message == "" || f.Reason == "" || f.Doc != "docs/policy.md#"+f.Name {
 					t.Errorf("a finding lacks its place, its reason or its page: %+v", f)

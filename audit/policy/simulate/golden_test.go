@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,9 +14,8 @@ import (
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/internal/golden"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write what the tests find into testdata")
 
 // sections are the parts of a golden file: "-- name --" begins one.
 func sections(t *testing.T, file string) map[string]string {
@@ -38,15 +36,9 @@ func sections(t *testing.T, file string) map[string]string {
 	return all
 }
 
+// finish checks got to be what the file wants.
 func finish(t *testing.T, file string, s map[string]string, got string) {
 	t.Helper()
-	if got == s["want"] {
-		return
-	}
-	if !*rewrite {
-		t.Errorf("%s: got\n%s\nwant\n%s\nIf that is right: go test -run %s -rewrite", file, got, s["want"], t.Name())
-		return
-	}
 	var b strings.Builder
 	b.WriteString(s["about"])
 	for _, name := range []string{"policy", "baseline", "log"} {
@@ -55,9 +47,7 @@ func finish(t *testing.T, file string, s map[string]string, got string) {
 		}
 	}
 	b.WriteString("-- want --\n" + got)
-	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	golden.Check(t, file, b.String())
 }
 
 // logOf makes a log of short lines: an event each, "user=alice verb=get resource=pods

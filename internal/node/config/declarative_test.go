@@ -8,6 +8,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/node/config"
 )
 
@@ -44,5 +45,5 @@ func TestDeclarative(t *testing.T) {
 			fmt.Fprintf(&b, "%d: policy\n%s", s.PolicyLine, s.Policy)
 		}
 	}
-	golden(t, "declarative.golden", b.String())
+	golden.Check(t, "testdata/declarative.golden", b.String())
 }

@@ -2,7 +2,6 @@ package config_test
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,29 +15,9 @@ import (
 
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/internal/diff"
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/node/config"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the goldens in testdata anew")
-
-// golden compares got with testdata/name, or writes it with -rewrite.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *rewrite {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; run go test -rewrite and review the difference\n%s", path, diff.Unified("want", "got", string(want), got))
-	}
-}
 
 // enable is what ktrail enable changes, in short.
 func enable() config.Change {
@@ -294,7 +273,7 @@ func TestForms(t *testing.T) {
 			}
 		})
 	}
-	golden(t, "forms.golden", b.String())
+	golden.Check(t, "testdata/forms.golden", b.String())
 }
 
 // TestBytesOfForms holds that each form is patched alike, and refused alike,
@@ -365,7 +344,7 @@ func TestKubeadmVersions(t *testing.T) {
 			}
 		})
 	}
-	golden(t, "kubeadm.golden", b.String())
+	golden.Check(t, "testdata/kubeadm.golden", b.String())
 }
 
 func onlyChanges(d string) string {

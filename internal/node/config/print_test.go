@@ -10,6 +10,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/node/config"
 )
 
@@ -47,7 +48,7 @@ func TestPrint(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, "print-"+string(kind)+".golden", string(out))
+			golden.Check(t, "testdata/print-"+string(kind)+".golden", string(out))
 			for line := range strings.Lines(string(out)) {
 				if strings.HasPrefix(line, "#") && len(line) > 81 {
 					t.Errorf("%d columns: %s", len(line)-1, line)

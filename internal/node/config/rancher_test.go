@@ -11,6 +11,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/internal/diff"
+	"github.com/ktrail/ktrail/internal/golden"
 	"github.com/ktrail/ktrail/internal/node/config"
 )
 
@@ -68,7 +69,7 @@ func TestRancherForms(t *testing.T) {
 			}
 		})
 	}
-	golden(t, "rancher.golden", b.String())
+	golden.Check(t, "testdata/rancher.golden", b.String())
 }
 
 func TestBytesOfRancherForms(t *testing.T) {
