@@ -1,5 +1,3 @@
-// Package pipeline owns what happens to audit events on their way: here the
-// [Redactor], which takes secrets out of an event's line before it is written.
 package pipeline
 
 import (

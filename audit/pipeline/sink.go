@@ -1,7 +1,14 @@
+// Package pipeline owns what happens to audit events between the request and the
+// file, the webhook or the store: [Sink] and its decorators, each alone, and the
+// [Ledger] of what was lost or cut on the way.
+//
+// A loss is counted once, memory is bounded in bytes as well as in events, and a
+// pipeline that has nothing to do sleeps.
 package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/ktrail/ktrail/audit"
@@ -51,6 +58,39 @@ func (l *Loss) Error() string {
 
 // Unwrap is the cause.
 func (l *Loss) Unwrap() error { return l.Err }
+
+// Losses returns every [Loss] in err and the errors that it wraps or joins.
+func Losses(err error) []*Loss {
+	if err == nil {
+		return nil
+	}
+	if l, ok := err.(*Loss); ok { //nolint:errorlint // the tree is walked here
+		return []*Loss{l}
+	}
+	var out []*Loss
+	switch w := err.(type) { //nolint:errorlint // the tree is walked here
+	case interface{ Unwrap() error }:
+		out = Losses(w.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, e := range w.Unwrap() {
+			out = append(out, Losses(e)...)
+		}
+	}
+	return out
+}
+
+// lossOf is err as the losses that it stands for: itself where it tells them, and
+// otherwise all of events.
+func lossOf(sink string, err error, events []audit.Event) error {
+	if err == nil || len(Losses(err)) > 0 {
+		return err
+	}
+	reason := ReasonError
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		reason = ReasonStop
+	}
+	return &Loss{Sink: sink, Reason: reason, Events: events, Err: err}
+}
 
 // Reason is why an event was dropped or cut. It is a label of metrics and stands in
 // the audit event of a loss: a word, never text from outside.
