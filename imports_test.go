@@ -37,7 +37,7 @@ var house = map[string]room{
 		why:  "the benchmark asks as users do: through the built program and the store's questions",
 	},
 	"internal/cli": {
-		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "internal/advise", "internal/node", "internal/node/config", "internal/node/host", "internal/diff", "internal/nearest", "internal/sheet", "audit/logfile", "audit/policy", "audit/policy/lint", "audit/policy/simulate", "audit/policy/coverage", "audit/flags", "audit/finding", "audit"},
+		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "internal/advise", "internal/node", "internal/node/config", "internal/node/host", "internal/diff", "internal/nearest", "internal/sheet", "internal/visible", "audit/logfile", "audit/policy", "audit/policy/lint", "audit/policy/simulate", "audit/policy/coverage", "audit/flags", "audit/finding", "audit"},
 		libs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sync", "golang.org/x/sys", "sigs.k8s.io/yaml"},
 		why:  "commands parse, ask and print; parts are wired together in internal/app",
 	},
@@ -47,7 +47,7 @@ var house = map[string]room{
 		why:  "the composition root knows the parts, not their libraries",
 	},
 	"internal/web": {
-		uses: []string{"internal/query", "internal/saved", "internal/sheet", "audit"},
+		uses: []string{"internal/query", "internal/saved", "internal/sheet", "internal/visible", "audit"},
 		libs: []string{"github.com/prometheus/client_golang"},
 		why:  "pages and the API ask questions; they never see how the store answers",
 	},
@@ -93,6 +93,9 @@ var house = map[string]room{
 	"internal/saved": {
 		uses: []string{"internal/durable", "audit"},
 		why:  "saved views are a small file; they know neither pages nor store",
+	},
+	"internal/visible": {
+		why: "one idea of which characters are hostile, and of how the rest fits, for terminals, files and pages",
 	},
 	"internal/nearest": {
 		why: "one idea of what a mistyped word meant, for every package",
@@ -157,6 +160,7 @@ var house = map[string]room{
 		why:  "flags are judged by their values; whoever finds them reads the files",
 	},
 	"audit/finding": {
+		uses: []string{"internal/visible"},
 		why: "what a check says is the same whatever was checked",
 	},
 	"audit": {

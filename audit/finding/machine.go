@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/url"
 	"strings"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // WriteJSON writes findings as a JSON array, [] for none.
@@ -26,7 +28,7 @@ func writeJSON(w io.Writer, v any) error {
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("encode findings: %w", err)
 	}
-	_, err := w.Write(cleanJSON(b.Bytes()))
+	_, err := w.Write(visible.JSON(b.Bytes()))
 	return err
 }
 
@@ -38,7 +40,7 @@ func WriteGitHub(w io.Writer, fs []Finding) error {
 	out := bufio.NewWriter(w)
 	for _, f := range fs {
 		var props []string
-		add := func(key, value string) { props = append(props, key+"="+githubProperty.Replace(clean(value))) }
+		add := func(key, value string) { props = append(props, key+"="+githubProperty.Replace(visible.Line(value))) }
 		if f.File != "" && f.File != "-" {
 			add("file", f.File)
 		}
@@ -49,7 +51,7 @@ func WriteGitHub(w io.Writer, fs []Finding) error {
 			}
 		}
 		add("title", f.Name)
-		fmt.Fprintf(out, "::%s %s::%s\n", command[f.Severity], strings.Join(props, ","), githubData.Replace(cleanLines(f.text())))
+		fmt.Fprintf(out, "::%s %s::%s\n", command[f.Severity], strings.Join(props, ","), githubData.Replace(visible.Lines(f.text())))
 	}
 	return out.Flush()
 }
@@ -63,9 +65,9 @@ var (
 
 // text is all of a finding but its place and name, for viewers that show one text.
 func (f *Finding) text() string {
-	t := clean(f.Message)
+	t := visible.Line(f.Message)
 	if f.Reason != "" {
-		t += "\n" + clean(f.Reason)
+		t += "\n" + visible.Line(f.Reason)
 	}
 	if f.Fix != "" {
 		t += "\nfix: " + strings.TrimRight(f.Fix, "\n")

@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // Site is where the documentation that [Finding.Doc] names can be read.
@@ -78,28 +80,28 @@ func WriteText(w io.Writer, fs []Finding, o TextOptions) error {
 		if head != "" {
 			head += ": "
 		}
-		head = clean(head)
+		head = visible.Line(head)
 		fmt.Fprintf(out, "%s%s: ", head, o.Paint(f.Severity, string(f.Severity)))
-		at := len([]rune(head)) + len(f.Severity) + 2
-		fmt.Fprintln(out, wrap(clean(f.Message)+" ["+clean(f.Name)+"]", o.Width, at, "    "))
+		at := visible.Width(head) + len(f.Severity) + 2
+		fmt.Fprintln(out, visible.Wrap(visible.Line(f.Message)+" ["+visible.Line(f.Name)+"]", o.Width, at, "    "))
 		if f.Reason != "" && !told[f.Name+"\x00"+f.Reason] {
 			told[f.Name+"\x00"+f.Reason] = true
-			fmt.Fprintln(out, "    "+wrap(clean(f.Reason), o.Width, 4, "    "))
+			fmt.Fprintln(out, "    "+visible.Wrap(visible.Line(f.Reason), o.Width, 4, "    "))
 		}
 		if f.Fix != "" {
 			lines := strings.Split(strings.TrimRight(f.Fix, "\n"), "\n")
 			if len(lines) == 1 {
-				fmt.Fprintln(out, "    fix: "+wrap(clean(lines[0]), o.Width, 9, "         "))
+				fmt.Fprintln(out, "    fix: "+visible.Wrap(visible.Line(lines[0]), o.Width, 9, "         "))
 			} else {
 				fmt.Fprintln(out, "    fix:")
 				for _, l := range lines {
-					fmt.Fprintln(out, "      "+clean(l))
+					fmt.Fprintln(out, "      "+visible.Line(l))
 				}
 			}
 		}
 		if f.Doc != "" && !told[f.Name] {
 			told[f.Name] = true
-			fmt.Fprintln(out, "    "+clean(Site+f.Doc))
+			fmt.Fprintln(out, "    "+visible.Line(Site+f.Doc))
 		}
 	}
 	return out.Flush()
@@ -115,28 +117,4 @@ func (f *Finding) place() string {
 		}
 	}
 	return strings.TrimPrefix(p, ":")
-}
-
-// wrap breaks s at spaces so that its lines end before column width. The first
-// line begins at column at, the others with indent.
-func wrap(s string, width, at int, indent string) string {
-	if at+len([]rune(s)) <= width {
-		return s
-	}
-	var b strings.Builder
-	for i, word := range strings.Fields(s) {
-		n := len([]rune(word))
-		switch {
-		case i == 0:
-		case at+1+n > width:
-			b.WriteString("\n" + indent)
-			at = len(indent)
-		default:
-			b.WriteByte(' ')
-			at++
-		}
-		b.WriteString(word)
-		at += n
-	}
-	return b.String()
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type actorOptions struct {
@@ -109,7 +110,7 @@ func printActor(p *page, a *query.ActorAnswer) error {
 	if a.Requests > 0 {
 		summary += fmt.Sprintf("; first %s, last %s", p.stamp(a.First), p.stamp(a.Last))
 	}
-	if err := p.line("%s\n%s", p.paint.paint(bold, p.fit(clean(a.User), 0)), wrap(summary, p.width, 0, "")); err != nil {
+	if err := p.line("%s\n%s", p.paint.paint(bold, p.fit(visible.Line(a.User), 0)), visible.Wrap(summary, p.width, 0, "")); err != nil {
 		return err
 	}
 	for _, l := range actorLists(a) {
@@ -151,7 +152,7 @@ func actorRow(name string, keys []string) string {
 	case name == "verbs" && len(keys) == 4:
 		group, resource, sub, verb := keys[0], keys[1], keys[2], keys[3]
 		if resource == "" {
-			return clean(verb + " other URLs")
+			return visible.Line(verb + " other URLs")
 		}
 		if group != "" {
 			resource += "." + group
@@ -159,13 +160,13 @@ func actorRow(name string, keys []string) string {
 		if sub != "" {
 			resource += "/" + sub
 		}
-		return clean(verb + " " + resource)
+		return visible.Line(verb + " " + resource)
 	case name == "failures" && len(keys) == 4:
 		code, reason, verb, resource := keys[0], keys[1], keys[2], keys[3]
 		if resource == "" {
 			resource = "other URLs"
 		}
-		return clean(strings.Join(strings.Fields(code+" "+reason+" "+verb+" "+resource), " "))
+		return visible.Line(strings.Join(strings.Fields(code+" "+reason+" "+verb+" "+resource), " "))
 	}
 	return cell(strings.Join(keys, " "))
 }

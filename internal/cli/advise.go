@@ -22,6 +22,7 @@ import (
 	"github.com/ktrail/ktrail/internal/advise"
 	"github.com/ktrail/ktrail/internal/node/config"
 	"github.com/ktrail/ktrail/internal/node/host"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type adviseOptions struct {
@@ -229,7 +230,7 @@ func (o *adviseOptions) measure(c *cmdline) error {
 	p.finish()
 	rate, err := m.Rate()
 	if err != nil {
-		return usagef("--log %s: %v", clean(strings.Join(o.logs, ",")), err)
+		return usagef("--log %s: %v", visible.Line(strings.Join(o.logs, ",")), err)
 	}
 	o.rate = rate
 	c.hint("%s events: %.4g a second, %s in the busiest; %s bytes each, %s the largest",
@@ -295,7 +296,7 @@ func (o *adviseOptions) input(ctx context.Context, c *cmdline) (in advise.Input,
 			return in, usagef("%s is no process ID", quote(o.subject))
 		}
 		if in, notes, err = advise.Process(ctx, h, pid); err != nil {
-			return in, usagef("%s", clean(err.Error()))
+			return in, usagef("%s", visible.Line(err.Error()))
 		}
 	default:
 		in.Name = o.subject
@@ -311,7 +312,7 @@ func (o *adviseOptions) input(ctx context.Context, c *cmdline) (in advise.Input,
 		return in, err
 	}
 	for _, n := range notes {
-		c.hint("%s", clean(n))
+		c.hint("%s", visible.Line(n))
 	}
 	return in, o.complete(c, &in)
 }
@@ -331,7 +332,7 @@ func (o *adviseOptions) remote(ctx context.Context, c *cmdline, h host.Host, mac
 		return in, err
 	}
 	for _, n := range notes {
-		c.hint("%s: %s", clean(machine), clean(n))
+		c.hint("%s: %s", visible.Line(machine), visible.Line(n))
 	}
 	in.Name = machine + ":" + in.Name
 	return in, o.complete(c, &in)
@@ -369,7 +370,7 @@ func subjectName(name string) string {
 	case "-":
 		return "standard input"
 	}
-	return clean(name)
+	return visible.Line(name)
 }
 
 // configText reads a configuration; "-" is standard input.
@@ -388,7 +389,7 @@ func (o *adviseOptions) judge(c *cmdline, all []advise.Input) error {
 	for _, in := range all {
 		r, err := advise.Check(in)
 		if err != nil {
-			return usagef("%s", clean(err.Error()))
+			return usagef("%s", visible.Line(err.Error()))
 		}
 		found = append(found, r.Findings...)
 		reports = append(reports, r)
@@ -412,15 +413,15 @@ func (o *adviseOptions) judge(c *cmdline, all []advise.Input) error {
 		}
 		where := ""
 		if len(reports) > 1 {
-			where = " of " + clean(all[i].Name)
+			where = " of " + visible.Line(all[i].Name)
 		}
 		var text strings.Builder
 		fmt.Fprintf(&text, "\nThe audit flags%s as they should be:\n\n", where)
 		for line := range strings.Lines(r.Block) {
-			fmt.Fprintf(&text, "%s\n", clean(strings.TrimSuffix(line, "\n")))
+			fmt.Fprintf(&text, "%s\n", visible.Line(strings.TrimSuffix(line, "\n")))
 		}
 		for _, name := range r.Unset {
-			fmt.Fprintf(&text, "%s\n", clean("# without --"+name))
+			fmt.Fprintf(&text, "%s\n", visible.Line("# without --"+name))
 		}
 		if _, err := io.WriteString(c.Out, text.String()); err != nil {
 			return err
@@ -458,7 +459,7 @@ func (c *cmdline) adviseJSON(o *adviseOptions, all []advise.Input, reports []*ad
 	if err := enc.Encode(out); err != nil {
 		return fmt.Errorf("encode advice: %w", err)
 	}
-	if _, err := c.Out.Write(cleanJSON(b.Bytes())); err != nil {
+	if _, err := c.Out.Write(visible.JSON(b.Bytes())); err != nil {
 		return err
 	}
 	return o.verdict(found)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ktrail/ktrail/internal/app"
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 	"github.com/ktrail/ktrail/internal/web"
 )
 
@@ -72,7 +73,7 @@ func (c *cmdline) logger(level slog.Level) *slog.Logger {
 func (c *cmdline) warn(warnings query.Warnings) error {
 	damaged := false
 	for _, w := range warnings {
-		c.hint("warning: %s", clean(w.Text))
+		c.hint("warning: %s", visible.Line(w.Text))
 		damaged = damaged || w.Damage
 	}
 	if damaged {
@@ -181,9 +182,9 @@ func (s *scope) positional(args []string) error {
 // showFilter tells the CEL that was run: when asked to, and below a table that a person reads.
 func (c *cmdline) showFilter(s *scope, o *output, filter string) {
 	if s.show || (c.OutTerminal && o.people()) {
-		text := "filter: " + clean(filter)
+		text := "filter: " + visible.Line(filter)
 		if c.OutTerminal && c.ErrTerminal && !s.show {
-			text = c.paint.paint(dim, cut(text, c.width()))
+			text = c.paint.paint(dim, visible.Cut(text, c.width()))
 		}
 		c.hint("%s", text)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/ktrail/ktrail/internal/sheet"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // csvPrinter writes rows as RFC 4180 CSV. Text is defused, numbers are not.
@@ -25,7 +26,7 @@ func newCSV(w io.Writer, tty bool, header []string) (*csvPrinter, error) {
 func (p *csvPrinter) text(s string) {
 	s = sheet.Defuse(s)
 	if p.tty {
-		s = clean(s)
+		s = visible.Line(s)
 	}
 	p.row = append(p.row, s)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/internal/node"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // change is the flags of commands that change nodes.
@@ -252,9 +253,9 @@ func (c *cmdline) change(cmd *cobra.Command, o *change, plan func(*node.Node) (*
 			return err
 		}
 		if !o.yes && !p.Nothing() {
-			question := fmt.Sprintf("Change %s? The API server restarts and is away for about 40 seconds.", clean(n.Name()))
+			question := fmt.Sprintf("Change %s? The API server restarts and is away for about 40 seconds.", visible.Line(n.Name()))
 			if !p.Restarts() {
-				question = fmt.Sprintf("Change kubeadm-config from %s? Nothing restarts.", clean(n.Name()))
+				question = fmt.Sprintf("Change kubeadm-config from %s? Nothing restarts.", visible.Line(n.Name()))
 			}
 			yes, err := c.confirm(ctx, question)
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/internal/node"
 	"github.com/ktrail/ktrail/internal/node/config"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 func (o *enableOptions) printFlags(cmd *cobra.Command) {
@@ -77,7 +78,7 @@ func (o *enableOptions) piece(c *cmdline, kind config.Kind) (*config.Piece, erro
 	if p.Policy == nil {
 		p.Policy, p.PolicyName = o.request.Default, o.request.DefaultName
 	}
-	p.PolicyName = clean(p.PolicyName)
+	p.PolicyName = visible.Line(p.PolicyName)
 	var recommended []flags.Arg
 	for _, choice := range flags.Recommended(flags.Version{}) {
 		a := choice.Arg
@@ -103,7 +104,7 @@ func (o *enableOptions) piece(c *cmdline, kind config.Kind) (*config.Piece, erro
 		case finding.Error:
 			return nil, usagef("%s; %s", f.Message, strings.Join(strings.Fields(f.Fix), " "))
 		case finding.Warning:
-			c.hint("warning: %s; %s", clean(f.Message), clean(strings.Join(strings.Fields(f.Fix), " ")))
+			c.hint("warning: %s; %s", visible.Line(f.Message), visible.Line(strings.Join(strings.Fields(f.Fix), " ")))
 		}
 	}
 	return p, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // eventPrinter writes events in one of the formats, one at a time.
@@ -43,10 +44,10 @@ func (e *eventPrinter) print(ev *audit.Event) error {
 	case formatYAML:
 		return p.yaml(ev)
 	case formatName:
-		return p.line("%s", clean(objectRef(ev)))
+		return p.line("%s", visible.Line(objectRef(ev)))
 	case formatRaw:
 		if p.tty {
-			_, err := p.out.Write(cleanJSON([]byte(ev.Raw + "\n")))
+			_, err := p.out.Write(visible.JSON([]byte(ev.Raw + "\n")))
 			return err
 		}
 		if _, err := p.out.WriteString(ev.Raw); err != nil {
@@ -106,14 +107,14 @@ func eventTable(p *page) []column {
 
 func eventRow(p *page, ev *audit.Event) []string {
 	row := []string{
-		p.stamp(ev.Time), clean(ev.User), clean(ev.Verb),
-		clean(ev.Namespace), clean(objectName(ev)), codeText(ev),
+		p.stamp(ev.Time), visible.Line(ev.User), visible.Line(ev.Verb),
+		visible.Line(ev.Namespace), visible.Line(objectName(ev)), codeText(ev),
 	}
 	if p.format == formatWide {
 		row = append(
 			row,
-			clean(ev.AsUser), clean(strings.Join(ev.SourceIPs, ",")), clean(ev.Reason), clean(ev.Decision),
-			latency(ev.LatencyUS), clean(ev.Agent), clean(ev.Cluster), clean(ev.Stage), strconv.FormatInt(ev.ID, 10),
+			visible.Line(ev.AsUser), visible.Line(strings.Join(ev.SourceIPs, ",")), visible.Line(ev.Reason), visible.Line(ev.Decision),
+			latency(ev.LatencyUS), visible.Line(ev.Agent), visible.Line(ev.Cluster), visible.Line(ev.Stage), strconv.FormatInt(ev.ID, 10),
 		)
 	}
 	return row

@@ -13,6 +13,7 @@ import (
 	"github.com/ktrail/ktrail/internal/app"
 	"github.com/ktrail/ktrail/internal/nearest"
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // The exit statuses. Scripts depend on them.
@@ -111,16 +112,16 @@ func report(ctx context.Context, c *cmdline, name string, err error) int {
 
 // say prints one error. A filter's caret under its column keeps its lines.
 func (c *cmdline) say(name string, err error) {
-	c.hint("%s: %s", name, cleanLines(err.Error()))
+	c.hint("%s: %s", name, visible.Lines(err.Error()))
 	if u := (*usageError)(nil); errors.As(err, &u) && u.next != "" {
 		c.hint("%s", u.next)
 	}
 	if n := (interface{ Next() string })(nil); errors.As(err, &n) {
-		c.hint("%s", cleanLines(n.Next()))
+		c.hint("%s", visible.Lines(n.Next()))
 	}
 	if f := (*query.FilterError)(nil); errors.As(err, &f) {
 		for line := range strings.Lines(f.Caret()) {
-			c.hint("  %s", clean(strings.TrimSuffix(line, "\n")))
+			c.hint("  %s", visible.Line(strings.TrimSuffix(line, "\n")))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type historyOptions struct {
@@ -155,12 +156,12 @@ func (p *page) change(ch *query.Change) error {
 		mark = red
 	}
 	const indent = "    "
-	text := wrap(sentence(ev), p.width, len(stamp)+2, indent)
+	text := visible.Wrap(sentence(ev), p.width, len(stamp)+2, indent)
 	if err := p.line("%s  %s", p.paint.paint(dim, stamp), p.paint.lines(mark, text)); err != nil {
 		return err
 	}
 	for _, f := range ch.Fields {
-		if err := p.line("%s%s", indent, p.paint.paint(cyan, p.fit(clean(f.Path), len(indent)))); err != nil {
+		if err := p.line("%s%s", indent, p.paint.paint(cyan, p.fit(visible.Line(f.Path), len(indent)))); err != nil {
 			return err
 		}
 		if f.Old != nil {
@@ -180,7 +181,7 @@ func (p *page) change(ch *query.Change) error {
 		}
 	}
 	if ch.Note != "" {
-		return p.line("%s%s", indent, p.paint.lines(dim, wrap("("+clean(ch.Note)+")", p.width, len(indent), indent)))
+		return p.line("%s%s", indent, p.paint.lines(dim, visible.Wrap("("+visible.Line(ch.Note)+")", p.width, len(indent), indent)))
 	}
 	return nil
 }
@@ -195,7 +196,7 @@ func (p *page) room(n int) int {
 
 func (p *page) fit(s string, indent int) string {
 	if w := p.room(indent); w > 0 {
-		return cutMiddle(s, w)
+		return visible.CutMiddle(s, w)
 	}
 	return s
 }
@@ -208,7 +209,7 @@ func (p *page) value(indent, sign string, c color, v json.RawMessage) error {
 	one := compactJSON(v)
 	room := p.room(len(indent) + len(sign))
 	lines := []string{one}
-	if room > 0 && textWidth(one) > room {
+	if room > 0 && visible.Width(one) > room {
 		var b bytes.Buffer
 		if err := json.Indent(&b, v, "", "  "); err == nil {
 			lines = strings.Split(b.String(), "\n")
@@ -223,9 +224,9 @@ func (p *page) value(indent, sign string, c color, v json.RawMessage) error {
 		if i > 0 {
 			sign = strings.Repeat(" ", len(sign))
 		}
-		l = clean(l)
+		l = visible.Line(l)
 		if room > 0 {
-			l = cut(l, room)
+			l = visible.Cut(l, room)
 		}
 		if err := p.line("%s%s", indent, p.paint.paint(c, sign+l)); err != nil {
 			return err
@@ -240,9 +241,9 @@ func (p *page) value(indent, sign string, c color, v json.RawMessage) error {
 func compactJSON(v json.RawMessage) string {
 	var b bytes.Buffer
 	if err := json.Compact(&b, v); err != nil {
-		return clean(string(v))
+		return visible.Line(string(v))
 	}
-	return clean(b.String())
+	return visible.Line(b.String())
 }
 
 // historyCSV has one row a change; the column changes is the diff as JSON.
@@ -286,5 +287,5 @@ func sentence(ev *audit.Event) string {
 	if ev.Decision == "allow" {
 		short.DecisionReason = ""
 	}
-	return clean(query.Sentence(&short))
+	return visible.Line(query.Sentence(&short))
 }

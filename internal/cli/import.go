@@ -21,6 +21,7 @@ import (
 	"github.com/ktrail/ktrail/audit/logfile"
 	"github.com/ktrail/ktrail/internal/app"
 	"github.com/ktrail/ktrail/internal/collect"
+	"github.com/ktrail/ktrail/internal/visible"
 	"github.com/ktrail/ktrail/internal/web"
 )
 
@@ -147,7 +148,7 @@ func findInputs(verb string, args []string) ([]input, error) {
 			return nil, err
 		}
 		if !found {
-			return nil, usagef("%s %s: the directory holds no log: name files one by one to %s them whatever they are called", verb, clean(arg), verb)
+			return nil, usagef("%s %s: the directory holds no log: name files one by one to %s them whatever they are called", verb, visible.Line(arg), verb)
 		}
 	}
 	return inputs, nil
@@ -162,12 +163,12 @@ func regularSize(info fs.FileInfo) int64 {
 
 func badInput(verb, path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return usagef("%s %s: no such file or directory", verb, clean(path))
+		return usagef("%s %s: no such file or directory", verb, visible.Line(path))
 	}
 	if inner := (*fs.PathError)(nil); errors.As(err, &inner) {
 		err = inner.Err
 	}
-	return fmt.Errorf("%s %s: %w", verb, clean(path), err)
+	return fmt.Errorf("%s %s: %w", verb, visible.Line(path), err)
 }
 
 func (c *cmdline) importAll(ctx context.Context, o *importOptions, minFree int64, inputs []input) error {

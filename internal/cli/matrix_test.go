@@ -10,6 +10,7 @@ import (
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
 	"github.com/ktrail/ktrail/internal/golden"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // TestMatrixLooks shows the matrix of each preset for the requesters that differ most.
@@ -35,7 +36,7 @@ func TestMatrixLooks(t *testing.T) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(out.String()) {
-			if textWidth(strings.TrimSuffix(line, "\n")) > 80 {
+			if visible.Width(strings.TrimSuffix(line, "\n")) > 80 {
 				t.Errorf("%s: wider than 80 columns: %s", c.preset, line)
 			}
 		}

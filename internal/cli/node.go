@@ -16,6 +16,7 @@ import (
 
 	"github.com/ktrail/ktrail/internal/node"
 	"github.com/ktrail/ktrail/internal/node/host"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // nodes is the flags of commands that work on control-plane nodes.
@@ -63,10 +64,10 @@ func (c *cmdline) each(ctx context.Context, o *nodes, quiet bool, do func(*node.
 	for i, machine := range machines {
 		if err := c.remote(ctx, o, machine, quiet, do); err != nil {
 			if done := machines[:i]; len(done) > 0 {
-				c.hint("done: %s", clean(strings.Join(done, ", ")))
+				c.hint("done: %s", visible.Line(strings.Join(done, ", ")))
 			}
 			if left := machines[i+1:]; len(left) > 0 {
-				c.hint("not done: %s", clean(strings.Join(left, ", ")))
+				c.hint("not done: %s", visible.Line(strings.Join(left, ", ")))
 			}
 			if len(machines) > 1 && !strings.Contains(err.Error(), machine) {
 				err = fmt.Errorf("%s: %w", machine, err)
@@ -91,7 +92,7 @@ func (c *cmdline) node(h host.Host, pid int, quiet bool) *node.Node {
 	if !quiet {
 		o.Progress = func(p node.Progress) {
 			head := fmt.Sprintf("%6.1fs  %-9s ", p.Since.Seconds(), p.Step)
-			c.hint("%s%s", head, wrap(clean(p.Detail), c.width(), len(head), strings.Repeat(" ", len(head))))
+			c.hint("%s%s", head, visible.Wrap(visible.Line(p.Detail), c.width(), len(head), strings.Repeat(" ", len(head))))
 		}
 	}
 	return node.New(o)
@@ -177,7 +178,7 @@ func secs(s float64) string {
 // diff paints a unified diff.
 func (p *page) diff(text string) error {
 	for line := range strings.Lines(text) {
-		line = clean(strings.TrimSuffix(line, "\n"))
+		line = visible.Line(strings.TrimSuffix(line, "\n"))
 		shade := plain
 		switch {
 		case strings.HasPrefix(line, "+++"), strings.HasPrefix(line, "---"):

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // The formats of -o. A command takes those that mean something for its answer.
@@ -125,7 +126,7 @@ func (p *page) json(v any) error {
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
-	_, err := p.out.Write(cleanJSON(p.buf.Bytes()))
+	_, err := p.out.Write(visible.JSON(p.buf.Bytes()))
 	return err
 }
 
@@ -141,7 +142,7 @@ func (p *page) yaml(v any) error {
 		}
 	}
 	if p.tty {
-		_, err = p.out.WriteString(cleanLines(string(b)))
+		_, err = p.out.WriteString(visible.Lines(string(b)))
 	} else {
 		_, err = p.out.Write(b)
 	}
@@ -151,30 +152,6 @@ func (p *page) yaml(v any) error {
 func (p *page) line(format string, args ...any) error {
 	_, err := fmt.Fprintf(p.out, format+"\n", args...)
 	return err
-}
-
-// wrap breaks a clean text at spaces so that it ends before column width; at is
-// where it begins, and later lines begin with indent. Width 0 does not break.
-func wrap(s string, width, at int, indent string) string {
-	if width == 0 || at+textWidth(s) <= width {
-		return s
-	}
-	var b strings.Builder
-	for i, word := range strings.Fields(s) {
-		w := textWidth(word)
-		switch {
-		case i == 0:
-		case at+1+w > width:
-			b.WriteString("\n" + indent)
-			at = len(indent)
-		default:
-			b.WriteByte(' ')
-			at++
-		}
-		b.WriteString(word)
-		at += w
-	}
-	return b.String()
 }
 
 // count writes 1234567 as 1,234,567.

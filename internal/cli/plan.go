@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ktrail/ktrail/internal/node"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // planJSON is a plan for programs.
@@ -47,11 +48,11 @@ func (c *cmdline) showPlan(o *change, n *node.Node, pl *node.Plan) (stop bool, e
 		if !o.people() && !o.dryRun {
 			return true, &node.ProblemsError{Host: n.Name(), Problems: pl.Problems}
 		}
-		c.hint("%s: nothing was changed: mend the %s above first", clean(n.Name()), map[bool]string{true: "error", false: "errors"}[len(pl.Problems) == 1])
+		c.hint("%s: nothing was changed: mend the %s above first", visible.Line(n.Name()), map[bool]string{true: "error", false: "errors"}[len(pl.Problems) == 1])
 		return true, &findingsError{}
 	}
 	if o.dryRun && o.people() && !pl.Nothing() {
-		c.hint("%s: nothing was changed: this was --dry-run", clean(n.Name()))
+		c.hint("%s: nothing was changed: this was --dry-run", visible.Line(n.Name()))
 	}
 	return o.dryRun, nil
 }
@@ -78,10 +79,10 @@ func printPlan(p *page, n *node.Node, pl *node.Plan) error {
 	if version == "" {
 		version = "version unknown"
 	}
-	errs := []error{p.line("%s", p.paint.paint(bold, clean(fmt.Sprintf("%s: %s, %s", n.Name(), look.Distribution.Name, version))))}
+	errs := []error{p.line("%s", p.paint.paint(bold, visible.Line(fmt.Sprintf("%s: %s, %s", n.Name(), look.Distribution.Name, version))))}
 	say := func(shade color, title, text string) {
 		head := fmt.Sprintf("  %-8s ", title)
-		body := wrap(clean(text), p.width, len(head), strings.Repeat(" ", len(head)))
+		body := visible.Wrap(visible.Line(text), p.width, len(head), strings.Repeat(" ", len(head)))
 		errs = append(errs, p.line("%s%s", p.paint.paint(shade, head), body))
 	}
 	if pl.Policy != "" && pl.Operation == node.Enable {
@@ -119,10 +120,10 @@ func printReport(p *page, r *node.Report, command string) error {
 	if !p.people() {
 		return p.json(r)
 	}
-	name := clean(r.Node)
+	name := visible.Line(r.Node)
 	var errs []error
 	say := func(shade color, format string, args ...any) {
-		errs = append(errs, p.line("%s", p.paint.paint(shade, wrap(clean(fmt.Sprintf(format, args...)), p.width, 0, "  "))))
+		errs = append(errs, p.line("%s", p.paint.paint(shade, visible.Wrap(visible.Line(fmt.Sprintf(format, args...)), p.width, 0, "  "))))
 	}
 	took := fmt.Sprintf("The API server was away for %s; %s took %s.", secs(r.Away), command, secs(r.Total))
 	switch {
@@ -142,7 +143,7 @@ func printReport(p *page, r *node.Report, command string) error {
 		if len(r.Tail) > 0 {
 			say(plain, "The last lines of the API server's log:")
 			for _, l := range r.Tail {
-				errs = append(errs, p.line("  %s", clean(l)))
+				errs = append(errs, p.line("  %s", visible.Line(l)))
 			}
 		}
 		say(plain, "Everything is as it was before, and the API server is ready.")

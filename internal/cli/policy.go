@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // policyCommand is the parent of what concerns audit policies; each of its
@@ -86,7 +87,7 @@ func (c *cmdline) loadPolicy(name string) (*policy.Policy, error) {
 		if e.Field != "" {
 			what = e.Field + ": " + what
 		}
-		msg += fmt.Sprintf("%s:%d:%d: %s", clean(name), e.Line, e.Column, clean(what))
+		msg += fmt.Sprintf("%s:%d:%d: %s", visible.Line(name), e.Line, e.Column, visible.Line(what))
 	}
 	return nil, &usageError{msg: msg}
 }
@@ -97,5 +98,5 @@ func readError(name string, err error) error {
 	if errors.As(err, &bad) {
 		err = bad.Err
 	}
-	return usagef("read %s: %v", clean(name), err)
+	return usagef("read %s: %v", visible.Line(name), err)
 }

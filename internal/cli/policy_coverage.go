@@ -10,6 +10,7 @@ import (
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
 	"github.com/ktrail/ktrail/internal/nearest"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type policyCoverageOptions struct {
@@ -76,9 +77,9 @@ func (c *cmdline) loadNeeds(name string) (*coverage.Needs, error) {
 	var bad *coverage.NeedsError
 	switch {
 	case errors.As(err, &bad) && bad.Line > 0:
-		return nil, usagef("%s:%d: %s", clean(name), bad.Line, clean(bad.Msg))
+		return nil, usagef("%s:%d: %s", visible.Line(name), bad.Line, visible.Line(bad.Msg))
 	case errors.As(err, &bad):
-		return nil, usagef("%s %s", clean(name), clean(bad.Msg))
+		return nil, usagef("%s %s", visible.Line(name), visible.Line(bad.Msg))
 	}
 	return needs, err
 }
@@ -95,9 +96,9 @@ func (c *cmdline) policyCoverage(o *policyCoverageOptions) error {
 	results, err := coverage.Check(p, needs)
 	if err != nil {
 		if errors.Is(err, coverage.ErrTooLarge) {
-			return fmt.Errorf("check %s: %w", clean(o.file), err)
+			return fmt.Errorf("check %s: %w", visible.Line(o.file), err)
 		}
-		return usagef("%s: %s", clean(o.needs), clean(err.Error()))
+		return usagef("%s: %s", visible.Line(o.needs), visible.Line(err.Error()))
 	}
 	out := c.page(&o.output)
 	met := 0
@@ -139,7 +140,7 @@ func (p *page) need(r *coverage.Result) error {
 	const states = 9 // the longest state, and room
 	width := p.width
 	indent := strings.Repeat(" ", states)
-	if err := p.line("%s%s", p.paint.paint(shade, fmt.Sprintf("%-*s", states, r.State)), clean(r.Need.Name)); err != nil {
+	if err := p.line("%s%s", p.paint.paint(shade, fmt.Sprintf("%-*s", states, r.State)), visible.Line(r.Need.Name)); err != nil {
 		return err
 	}
 	if r.State == coverage.Met {
@@ -149,7 +150,7 @@ func (p *page) need(r *coverage.Result) error {
 	if r.Need.Source != "" {
 		why += " (" + r.Need.Source + ")"
 	}
-	if err := p.line("%s%s", indent, p.paint.lines(dim, wrap(clean(why), width, states, indent))); err != nil {
+	if err := p.line("%s%s", indent, p.paint.lines(dim, visible.Wrap(visible.Line(why), width, states, indent))); err != nil {
 		return err
 	}
 	needed := "needed: " + r.Need.Level.String()
@@ -160,7 +161,7 @@ func (p *page) need(r *coverage.Result) error {
 		return err
 	}
 	for _, g := range r.Gaps {
-		if err := p.line("%s- %s", indent, wrap(clean(g.Text), width, states+2, indent+"  ")); err != nil {
+		if err := p.line("%s- %s", indent, visible.Wrap(visible.Line(g.Text), width, states+2, indent+"  ")); err != nil {
 			return err
 		}
 	}

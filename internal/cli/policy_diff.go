@@ -8,6 +8,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type policyDiffOptions struct {
@@ -60,7 +61,7 @@ func (c *cmdline) policyDiff(o *policyDiffOptions) error {
 	}
 	changes, err := coverage.Diff(from, to)
 	if err != nil {
-		return fmt.Errorf("compare %s with %s: %w", clean(o.from), clean(o.to), err)
+		return fmt.Errorf("compare %s with %s: %w", visible.Line(o.from), visible.Line(o.to), err)
 	}
 	p := c.page(&o.output)
 	count := map[coverage.Direction]int{}
@@ -109,7 +110,7 @@ func (p *page) diffLine(ch *coverage.Change) error {
 	case coverage.More:
 		sign, shade = "+", green
 	}
-	return p.line("%s", p.paint.lines(shade, sign+" "+wrap(clean(ch.Text), p.width, 2, "    ")))
+	return p.line("%s", p.paint.lines(shade, sign+" "+visible.Wrap(visible.Line(ch.Text), p.width, 2, "    ")))
 }
 
 // ruleJSON is a rule as people and editors count.

@@ -15,6 +15,7 @@ import (
 	"github.com/ktrail/ktrail/audit/logfile"
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type policyExplainOptions struct {
@@ -109,12 +110,12 @@ func (o *policyExplainOptions) validate(cmd *cobra.Command, args []string) error
 	}
 	switch {
 	case o.all && o.uri != "":
-		return usagef("--all takes paths as words: --all -- get %s", clean(o.uri))
+		return usagef("--all takes paths as words: --all -- get %s", visible.Line(o.uri))
 	case o.uri != "" && len(o.words) > 0:
 		return usagef("--uri and %s exclude each other", quote(strings.Join(o.words, " ")))
 	case o.all:
 	case o.uri == "" && len(o.words) == 0:
-		return &usageError{msg: "missing argument: the request", next: "for example: " + strings.Fields(cmd.CommandPath())[0] + " policy explain " + clean(o.file) + " -- get secrets/db -n prod --as alice"}
+		return &usageError{msg: "missing argument: the request", next: "for example: " + strings.Fields(cmd.CommandPath())[0] + " policy explain " + visible.Line(o.file) + " -- get secrets/db -n prod --as alice"}
 	case o.events && o.file == "-":
 		return usagef("standard input can be the policy or the events, not both")
 	case o.format == formatCSV && !o.all:
@@ -205,7 +206,7 @@ func (c *cmdline) explainEvents(p *page, pol *policy.Policy) error {
 		a := policy.AttributesOf(&e)
 		note := ""
 		if e.Level != "" && p.people() {
-			note = "event " + clean(e.AuditID) + ", recorded at " + clean(e.Level)
+			note = "event " + visible.Line(e.AuditID) + ", recorded at " + visible.Line(e.Level)
 		}
 		if err := p.explain(pol, &a, note); err != nil {
 			return err
@@ -229,9 +230,9 @@ func (p *page) explain(pol *policy.Policy, a *policy.Attributes, note string) er
 	}
 	title := sentenceOf(a)
 	if note != "" {
-		note = "  (" + clean(note) + ")"
+		note = "  (" + visible.Line(note) + ")"
 	}
-	head := wrap(title+note, p.width, 0, "    ")
+	head := visible.Wrap(title+note, p.width, 0, "    ")
 	by := ", since no rule matches"
 	if e.Rule >= 0 {
 		by = fmt.Sprintf(" by rule %d, line %d", e.Rule+1, pol.Rules[e.Rule].Line)
@@ -254,7 +255,7 @@ func (p *page) explain(pol *policy.Policy, a *policy.Attributes, note string) er
 		} else if e.OmitStages != 0 {
 			stages += "; omitted: " + strings.Join(e.OmitStages.Names(), ", ")
 		}
-		if err := p.line("  stages  %s", wrap(stages, p.width, 10, "          ")); err != nil {
+		if err := p.line("  stages  %s", visible.Wrap(stages, p.width, 10, "          ")); err != nil {
 			return err
 		}
 		if e.OmitManagedFields && e.Level > policy.Metadata {
@@ -297,7 +298,7 @@ func (p *page) explainStep(a *policy.Attributes, s *policy.Step) error {
 		has = "the request has none"
 	}
 	why := fmt.Sprintf("%s: wants %s; %s", s.Field, several(s.Wants, 4), has)
-	return p.line("%s%s", p.paint.paint(dim, front), p.paint.lines(dim, wrap(why, p.width, len(front), strings.Repeat(" ", len(front)))))
+	return p.line("%s%s", p.paint.paint(dim, front), p.paint.lines(dim, visible.Wrap(why, p.width, len(front), strings.Repeat(" ", len(front)))))
 }
 
 // several are the first of some values, and how many more there are.
@@ -307,7 +308,7 @@ func several(values []string, most int) string {
 		if v == "" {
 			v = `""`
 		}
-		shown = append(shown, clean(v))
+		shown = append(shown, visible.Line(v))
 	}
 	s := strings.Join(shown, ", ")
 	if more := len(values) - most; more > 0 {
@@ -343,7 +344,7 @@ func sentenceOf(a *policy.Attributes) string {
 	if len(a.Groups) > 0 {
 		s += " in " + several(a.Groups, 6)
 	}
-	return clean(s)
+	return visible.Line(s)
 }
 
 // explained is a decision in JSON. Rules count from 1.

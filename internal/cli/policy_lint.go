@@ -10,6 +10,7 @@ import (
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/lint"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type policyLintOptions struct {
@@ -92,7 +93,7 @@ func (o *policyLintOptions) validate(c *cmdline) error {
 		}
 		catalog, err := policy.BuiltIn().With(text)
 		if err != nil {
-			return usagef("%s: %v", clean(o.apiResources), err)
+			return usagef("%s: %v", visible.Line(o.apiResources), err)
 		}
 		o.check.Catalog, o.check.Complete = catalog, true
 	}

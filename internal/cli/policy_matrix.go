@@ -7,6 +7,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/coverage"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // levelMarks are the levels in a cell of the matrix.
@@ -39,7 +40,7 @@ func (p *page) printMatrix(m *coverage.Matrix, each bool) error {
 	for _, l := range levelMarks {
 		legend = append(legend, p.paint.paint(l.color, l.mark)+" "+l.says)
 	}
-	title := wrap("What is recorded "+forWhom(m.Who)+":", width, 0, "  ")
+	title := visible.Wrap("What is recorded "+forWhom(m.Who)+":", width, 0, "  ")
 	if err := p.line("%s\n\n%s\n", p.paint.lines(bold, title), strings.Join(legend, "   ")); err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (p *page) printMatrix(m *coverage.Matrix, each bool) error {
 			noun = "rule "
 		}
 		note := "Who asks, where, or for which name matters to " + noun + strings.Join(rules, ", ") + ": see others with --as, --group and -n."
-		return p.line("%s", wrap(note, width, 0, ""))
+		return p.line("%s", visible.Wrap(note, width, 0, ""))
 	}
 	return nil
 }
@@ -72,13 +73,13 @@ func (p *page) printMatrix(m *coverage.Matrix, each bool) error {
 func forWhom(who coverage.Requester) string {
 	s := "of a user whom no rule names"
 	if who.User != "" {
-		s = "of " + clean(who.User)
+		s = "of " + visible.Line(who.User)
 	}
 	if len(who.Groups) > 0 {
-		s += " in " + clean(strings.Join(who.Groups, ", "))
+		s += " in " + visible.Line(strings.Join(who.Groups, ", "))
 	}
 	if who.Namespace != "" {
-		s += ", in namespace " + clean(who.Namespace)
+		s += ", in namespace " + visible.Line(who.Namespace)
 	}
 	return s
 }
@@ -120,12 +121,12 @@ func (p *page) matrixPart(title string, rows []coverage.Row, width int, each boo
 	}
 	print := func(label string, same []coverage.Row) error {
 		first, rest := label, ""
-		if textWidth(label) > room-1 {
-			first, rest, _ = strings.Cut(wrap(label, room-1, 0, ""), "\n")
+		if visible.Width(label) > room-1 {
+			first, rest, _ = strings.Cut(visible.Wrap(label, room-1, 0, ""), "\n")
 			rest = strings.ReplaceAll(rest, "\n", " ")
 		}
-		line := cut(first, room-1)
-		line += strings.Repeat(" ", room-textWidth(line))
+		line := visible.Cut(first, room-1)
+		line += strings.Repeat(" ", room-visible.Width(line))
 		for i := range heads {
 			offered := slices.ContainsFunc(same, func(r coverage.Row) bool { return r.Cells[i].Offered })
 			mark := levelMarks[same[0].Cells[i].Level]
@@ -139,7 +140,7 @@ func (p *page) matrixPart(title string, rows []coverage.Row, width int, each boo
 		if err := p.line("%s", strings.TrimRight(line, " ")); err != nil || rest == "" {
 			return err
 		}
-		return p.line("  %s", wrap(rest, width, 2, "  "))
+		return p.line("  %s", visible.Wrap(rest, width, 2, "  "))
 	}
 	for i := range folded {
 		if i == most && !each {
@@ -174,9 +175,9 @@ func rowNames(rows []coverage.Row, inGroup map[string]int) string {
 	}
 	var names []string
 	for _, r := range rows {
-		name := clean(r.Name)
+		name := visible.Line(r.Name)
 		if r.Group != "" && here[r.Group] > 1 && here[r.Group] == inGroup[r.Group] {
-			name = "all of " + clean(r.Group)
+			name = "all of " + visible.Line(r.Group)
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/ktrail/ktrail/audit/policy"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 func (c *cmdline) policyPresetCommand() *cobra.Command {
@@ -52,7 +53,7 @@ func (c *cmdline) policyPresetListCommand() *cobra.Command {
 		Short: "List the presets with their purpose",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("list takes no argument: %s policy preset show %s shows one", c.name, clean(args[0]))
+				return usagef("list takes no argument: %s policy preset show %s shows one", c.name, visible.Line(args[0]))
 			}
 			if err := o.validate(); err != nil {
 				return err
@@ -76,7 +77,7 @@ func (c *cmdline) presetList(o *output) error {
 		} else {
 			const names = 13 // the longest name, and room
 			err = p.line("%s%s", p.paint.paint(bold, fmt.Sprintf("%-*s", names, preset.Name)),
-				wrap(preset.Purpose, p.width, names, strings.Repeat(" ", names)))
+				visible.Wrap(preset.Purpose, p.width, names, strings.Repeat(" ", names)))
 		}
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/simulate"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type policySimulateOptions struct {
@@ -173,7 +174,7 @@ func (t *priceText) line(format string, args ...any) {
 // text is a sentence that is broken at the width, behind a bullet.
 func (t *priceText) text(bullet, s string) {
 	indent := fmt.Sprintf("%*s", len(bullet), "")
-	t.line("%s%s", bullet, wrap(clean(s), t.wide(), len(bullet), indent))
+	t.line("%s%s", bullet, visible.Wrap(visible.Line(s), t.wide(), len(bullet), indent))
 }
 
 // wide is where sentences are broken, in a pipe too: nobody reads lines of 300 columns.
@@ -272,9 +273,9 @@ func (t *priceText) simulation(s *simulation) error {
 	t.line("")
 	t.row(tb, &r.Recorded, &r.Recorded, "in the log")
 	if r.Baseline != nil {
-		t.row(tb, r.Baseline, &r.Recorded, "under "+clean(s.Baseline))
+		t.row(tb, r.Baseline, &r.Recorded, "under "+visible.Line(s.Baseline))
 	}
-	t.row(tb, &r.Policy, &r.Recorded, "under "+clean(s.File))
+	t.row(tb, &r.Policy, &r.Recorded, "under "+visible.Line(s.File))
 	t.flushTable(tb)
 
 	t.line("")
@@ -330,7 +331,7 @@ func (t *priceText) costliest(r *simulate.Report) {
 		tb.columns = tb.columns[:len(tb.columns)-1]
 		for i := range r.Clients {
 			row := &r.Clients[i]
-			t.row(tb, &row.Amount, &r.Policy, userName(row.User), clean(row.Agent))
+			t.row(tb, &row.Amount, &r.Policy, userName(row.User), visible.Line(row.Agent))
 		}
 		t.flushTable(tb)
 		t.more(r.MoreClients, "client")
@@ -342,7 +343,7 @@ func userName(name string) string {
 	if name == "" {
 		return "(not authenticated)"
 	}
-	return clean(name)
+	return visible.Line(name)
 }
 
 // agentName is the program of a user agent, without its version.
@@ -387,7 +388,7 @@ func (t *priceText) lost(s *simulation) {
 	l := &s.Lost
 	against := "what the log has"
 	if l.Baseline {
-		against = clean(s.Baseline)
+		against = visible.Line(s.Baseline)
 	}
 	t.title("Lost against " + against)
 	if l.Loss == (simulate.Loss{}) {
@@ -416,7 +417,7 @@ func (t *priceText) lost(s *simulation) {
 			column{title: "REQUESTS", right: true}, column{title: "WRITES", right: true}, column{title: "REFUSED", right: true},
 			column{title: "BODIES", right: true}, column{title: "EVENTS", right: true})
 		for _, row := range by.rows {
-			name := clean(row.Name)
+			name := visible.Line(row.Name)
 			if by.title == "USER" {
 				name = userName(row.Name)
 			}

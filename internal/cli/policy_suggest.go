@@ -10,6 +10,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/audit/policy/simulate"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type policySuggestOptions struct {
@@ -138,13 +139,13 @@ func (t *priceText) advice(from string, a *simulate.Advice) error {
 			saves.EventsPerDay = simulate.Range{Low: s.Saves.EventsPerDay, Middle: s.Saves.EventsPerDay, High: s.Saves.EventsPerDay}
 			saves.BytesPerDay = simulate.Range{Low: s.Saves.BytesPerDay, Middle: s.Saves.BytesPerDay, High: s.Saves.BytesPerDay}
 		}
-		t.line("\n%s", t.paint.lines(bold, number+wrap(clean(s.Title), t.wide(), len(number), "   ")))
+		t.line("\n%s", t.paint.lines(bold, number+visible.Wrap(visible.Line(s.Title), t.wide(), len(number), "   ")))
 		t.text("   saves     ", fmt.Sprintf("%s: %.1f%%", t.both(&saves), 100*s.Saves.Share))
 		t.text("   gives up  ", s.GivesUp)
 		t.text("   where     ", s.Where)
 		t.line("")
 		for line := range strings.Lines(s.YAML) {
-			t.line("%s", t.paint.paint(cyan, clean(strings.TrimSuffix(line, "\n"))))
+			t.line("%s", t.paint.paint(cyan, visible.Line(strings.TrimSuffix(line, "\n"))))
 		}
 	}
 	if len(a.Suggestions) > 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit/policy"
 	"github.com/ktrail/ktrail/internal/nearest"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // asked is one request that the API server would get, and what is to know of it.
@@ -247,9 +248,9 @@ func parseSubject(args []string) (subject, error) {
 				words = append(words, r.Name)
 			}
 			if near := nearest.Name(resource, words); near != "" {
-				return subject{}, usagef("unknown resource %s: did you mean %s? A custom resource needs its group: %s.example.com", quote(parts[0]), near, clean(resource))
+				return subject{}, usagef("unknown resource %s: did you mean %s? A custom resource needs its group: %s.example.com", quote(parts[0]), near, visible.Line(resource))
 			}
-			return subject{}, usagef("unknown resource %s: of a custom resource write the plural and the group, %s.example.com", quote(parts[0]), clean(resource))
+			return subject{}, usagef("unknown resource %s: of a custom resource write the plural and the group, %s.example.com", quote(parts[0]), visible.Line(resource))
 		}
 		t.group, t.resource = group, resource
 	} else {

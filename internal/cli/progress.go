@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // progress shows how far a piece of work is: a bar on a terminal, from the
@@ -67,16 +69,16 @@ func bar(done, total, events int64, spent time.Duration, width int) string {
 		tail += "  " + plural(events, "event")
 	}
 	if total <= 0 {
-		return cut(size(done)+" "+tail, width)
+		return visible.Cut(size(done)+" "+tail, width)
 	}
 	done = min(done, total)
 	if left := float64(total-done) / max(rate, 1); done > 0 && spent > 0 {
 		tail += "  " + short(time.Duration(left*float64(time.Second))) + " left"
 	}
 	tail = fmt.Sprintf(" %3d%% %s", done*100/total, tail)
-	room := min(30, width-textWidth(tail))
+	room := min(30, width-visible.Width(tail))
 	if room < 5 {
-		return cut(strings.TrimSpace(tail), width)
+		return visible.Cut(strings.TrimSpace(tail), width)
 	}
 	full := int(int64(room) * done / total)
 	return strings.Repeat("█", full) + strings.Repeat("░", room-full) + tail

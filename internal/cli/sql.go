@@ -16,6 +16,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // maxSQL bounds a query read from stdin, in bytes.
@@ -102,12 +103,12 @@ func (s *sqlPrinter) print(row query.SQLRow) error {
 	}
 	cells := make([]string, len(row.Values))
 	for i, v := range row.Values {
-		cells[i] = clean(sqlText(v, p.zone))
+		cells[i] = visible.Line(sqlText(v, p.zone))
 	}
 	if s.table == nil {
 		var columns []column
 		for i, name := range row.Columns {
-			columns = append(columns, column{title: clean(name), least: 8, right: number(row.Values[i])})
+			columns = append(columns, column{title: visible.Line(name), least: 8, right: number(row.Values[i])})
 		}
 		s.table = p.table(columns...)
 	}

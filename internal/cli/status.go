@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ktrail/ktrail/internal/node"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type statusOptions struct {
@@ -81,7 +82,7 @@ func (c *cmdline) statusWarnings(o *statusOptions, all []*node.Status) error {
 // nodeWarnings prints what a person should know of a node beside the answer.
 func (c *cmdline) nodeWarnings(node string, warnings []string) {
 	for _, w := range warnings {
-		c.hint("%s", wrap(clean(node+": warning: "+w), c.width(), 0, "  "))
+		c.hint("%s", visible.Wrap(visible.Line(node+": warning: "+w), c.width(), 0, "  "))
 	}
 }
 
@@ -121,7 +122,7 @@ func printStatus(p *page, all []*node.Status) error {
 			last = short(time.Duration(s.Age*float64(time.Second))) + " ago"
 		}
 		if err := t.add([]string{
-			clean(s.Node), on, cell(s.PolicyHash[:min(12, len(s.PolicyHash))]), cell(s.Mode), size(s.LogBytes), last, fmt.Sprint(len(s.Warnings)),
+			visible.Line(s.Node), on, cell(s.PolicyHash[:min(12, len(s.PolicyHash))]), cell(s.Mode), size(s.LogBytes), last, fmt.Sprint(len(s.Warnings)),
 		}); err != nil {
 			return err
 		}

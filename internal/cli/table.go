@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"strings"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // column is one column of a table.
@@ -92,14 +94,14 @@ func (t *table) settle() {
 	t.widths = make([]int, len(t.columns))
 	used := make([]bool, len(t.columns))
 	for i, c := range t.columns {
-		t.widths[i] = textWidth(c.title)
+		t.widths[i] = visible.Width(c.title)
 		if t.live {
 			t.widths[i] = max(t.widths[i], c.usual)
 			used[i] = true
 			continue
 		}
 		for _, row := range t.held {
-			t.widths[i] = max(t.widths[i], textWidth(row[i]))
+			t.widths[i] = max(t.widths[i], visible.Width(row[i]))
 			used[i] = used[i] || row[i] != ""
 		}
 	}
@@ -154,9 +156,9 @@ func (t *table) settle() {
 			if t.widths[i] == 0 {
 				continue
 			}
-			want := textWidth(t.columns[i].title)
+			want := visible.Width(t.columns[i].title)
 			for _, row := range t.held {
-				want = max(want, textWidth(row[i]))
+				want = max(want, visible.Width(row[i]))
 			}
 			if t.widths[i] < want && (grow < 0 || t.widths[i] < t.widths[grow]) {
 				grow = i
@@ -178,17 +180,17 @@ func (t *table) print(row []string, head bool) error {
 			continue
 		}
 		if t.width > 0 {
-			if short := t.columns[i].short; short != nil && !head && textWidth(cell) > w {
+			if short := t.columns[i].short; short != nil && !head && visible.Width(cell) > w {
 				cell = short(cell)
 			}
 			if t.columns[i].middle && !head {
-				cell = cutMiddle(cell, w)
+				cell = visible.CutMiddle(cell, w)
 			} else {
-				cell = cut(cell, w)
+				cell = visible.Cut(cell, w)
 			}
 		}
 		t.line.WriteString(strings.Repeat(" ", pad))
-		room := max(0, w-textWidth(cell))
+		room := max(0, w-visible.Width(cell))
 		if t.columns[i].right {
 			t.line.WriteString(strings.Repeat(" ", room))
 			room = 0

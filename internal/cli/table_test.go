@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 func TestTableFits(t *testing.T) {
@@ -30,7 +32,7 @@ func TestTableFits(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, l := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
-				if n := textWidth(l); n > width {
+				if n := visible.Width(l); n > width {
 					t.Errorf("%s, %d columns: a line has %d: %q", format, width, n, l)
 				}
 			}

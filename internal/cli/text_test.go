@@ -45,19 +45,3 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 }
-
-func TestWrap(t *testing.T) {
-	for _, tt := range []struct {
-		in        string
-		width, at int
-		want      string
-	}{
-		{"alice patched deployment web in prod", 0, 10, "alice patched deployment web in prod"},
-		{"alice patched deployment web in prod", 20, 5, "alice patched\n  deployment web in\n  prod"},
-		{"one", 2, 0, "one"},
-	} {
-		if got := wrap(tt.in, tt.width, tt.at, "  "); got != tt.want {
-			t.Errorf("wrap(%q, %d) = %q, want %q", tt.in, tt.width, got, tt.want)
-		}
-	}
-}

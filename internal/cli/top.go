@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type topOptions struct {
@@ -84,7 +85,7 @@ func (c *cmdline) top(cmd *cobra.Command, o *topOptions) error {
 		if o.people() {
 			noun := "event"
 			if len(answer.Rows) == 0 {
-				c.hint("no events match %s", clean(answer.Filter))
+				c.hint("no events match %s", visible.Line(answer.Filter))
 			} else if c.OutTerminal {
 				c.hint("%s in all", plural(answer.Total, noun))
 			}
@@ -166,7 +167,7 @@ func cell(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return clean(s)
+	return visible.Line(s)
 }
 
 func share(n, total int64) string {

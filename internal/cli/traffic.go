@@ -14,6 +14,7 @@ import (
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/audit/policy/simulate"
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // traffic is the events that a policy is tried on: logs, a data directory or a server.
@@ -82,7 +83,7 @@ func (t *traffic) from() string {
 	case len(t.inputs) == 1 && t.inputs[0].path == "-":
 		return "standard input"
 	case len(t.inputs) == 1:
-		return clean(t.inputs[0].path)
+		return visible.Line(t.inputs[0].path)
 	case len(t.inputs) > 1:
 		return fmt.Sprintf("%d files", len(t.inputs))
 	}
@@ -110,7 +111,7 @@ func (t *traffic) give(cmd *cobra.Command, c *cmdline, to taker, p *progress, ag
 }
 
 func (t *traffic) giveFile(ctx context.Context, c *cmdline, in input, to taker, p *progress, again bool) error {
-	name, r := clean(in.path), c.In
+	name, r := visible.Line(in.path), c.In
 	switch {
 	case in.path != "-":
 		f, err := os.Open(in.path)

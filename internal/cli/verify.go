@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ktrail/ktrail/internal/node"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 type verifyOptions struct {
@@ -56,7 +57,7 @@ func (c *cmdline) verify(cmd *cobra.Command, o *verifyOptions) error {
 			case !v.OK:
 				shade = red
 			}
-			err = p.line("%s", p.paint.paint(shade, wrap(clean(v.Node+": "+v.Sentence), p.width, 0, "  ")))
+			err = p.line("%s", p.paint.paint(shade, visible.Wrap(visible.Line(v.Node+": "+v.Sentence), p.width, 0, "  ")))
 		} else {
 			err = p.json(v)
 		}

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // version is set by the build: -ldflags '-X github.com/ktrail/ktrail/internal/cli.version=v1.2.3'.
@@ -77,4 +79,4 @@ func exactly(n int, want string) cobra.PositionalArgs {
 	}
 }
 
-func quote(s string) string { return `"` + clean(s) + `"` }
+func quote(s string) string { return `"` + visible.Line(s) + `"` }

@@ -22,6 +22,7 @@ import (
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
 	"github.com/ktrail/ktrail/internal/sheet"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 const (
@@ -201,7 +202,7 @@ var reportCSS string
 
 // reportPage is the report's template. It stands alone: one file, no script, one
 // style that its own policy names by its hash.
-var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{"visible": visible, "short": short, "number": numberText}).Parse(reportHTML))
+var reportPage = template.Must(template.New("report").Funcs(template.FuncMap{"visible": visible.Marked, "short": short, "number": numberText}).Parse(reportHTML))
 
 // report is what the template shows around the rows.
 type report struct {

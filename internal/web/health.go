@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 func (s *server) routeHealth() {
@@ -41,24 +43,24 @@ func (s *server) getReady(w http.ResponseWriter, r *http.Request) error {
 	}
 	b.WriteString(word + "\n")
 	for _, reason := range st.Reasons {
-		b.WriteString("- " + visible(reason) + "\n")
+		b.WriteString("- " + visible.Marked(reason) + "\n")
 	}
 	for _, src := range st.Sources {
 		for _, gap := range src.Gaps {
-			fmt.Fprintf(&b, "- gap in %s: %s\n", visible(src.Name), visible(gapText(gap)))
+			fmt.Fprintf(&b, "- gap in %s: %s\n", visible.Marked(src.Name), visible.Marked(gapText(gap)))
 		}
 	}
 	if r.URL.Query().Has("verbose") {
 		fmt.Fprintf(&b, "store: %s, %d events, %d segments, %d bytes, %d bytes free, %d lines quarantined\n",
 			st.Store.State, st.Store.Events, st.Store.Segments, st.Store.Bytes, st.Store.FreeBytes, st.Store.Quarantined)
 		for _, d := range st.Store.Damage {
-			b.WriteString("damage: " + visible(d) + "\n")
+			b.WriteString("damage: " + visible.Marked(d) + "\n")
 		}
 		for _, src := range st.Sources {
 			fmt.Fprintf(&b, "source %s: %s, %d bytes behind, last event %s, %d events, %d duplicates, %d quarantined\n",
-				visible(src.Name), src.State, src.LagBytes, orDash(src.LastEvent.String()), src.Events, src.Duplicates, src.Quarantined)
+				visible.Marked(src.Name), src.State, src.LagBytes, orDash(src.LastEvent.String()), src.Events, src.Duplicates, src.Quarantined)
 			if src.Error != "" {
-				fmt.Fprintf(&b, "  %s\n", visible(src.Error))
+				fmt.Fprintf(&b, "  %s\n", visible.Marked(src.Error))
 			}
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // token is a piece of formatted JSON. Class is k for a key, s for a string, n for
@@ -56,7 +58,7 @@ func sections(value []byte, depth int, coloured *int) (out []section, ok bool) {
 				return nil, false
 			}
 			name, _ := json.Marshal(key) // a string always can be
-			s.Key = visible(string(name))
+			s.Key = visible.Marked(string(name))
 		}
 		var part json.RawMessage
 		if err := d.Decode(&part); err != nil {
@@ -83,7 +85,7 @@ func sections(value []byte, depth int, coloured *int) (out []section, ok bool) {
 			*coloured += text.Len()
 			s.Tokens = tokens(shown)
 		default:
-			s.Tokens = []token{{Text: visibleLines(shown)}}
+			s.Tokens = []token{{Text: visible.MarkedLines(shown)}}
 		}
 		out = append(out, s)
 	}
@@ -99,7 +101,7 @@ func tokens(text string) []token {
 	plain := 0
 	flush := func(to int) {
 		if to > plain {
-			out = append(out, token{Text: visibleLines(text[plain:to])})
+			out = append(out, token{Text: visible.MarkedLines(text[plain:to])})
 		}
 	}
 	for i := 0; i < len(text); {
@@ -125,7 +127,7 @@ func tokens(text string) []token {
 			continue
 		}
 		flush(i)
-		out = append(out, token{Class: class, Text: visible(text[i:end])})
+		out = append(out, token{Class: class, Text: visible.Marked(text[i:end])})
 		i, plain = end, end
 	}
 	flush(len(text))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // eventView is one event: a sentence above its formatted JSON.
@@ -82,7 +83,7 @@ func newEventView(e *audit.Event, q pageQuery) *eventView {
 	}
 	for i := range v.Parts {
 		// The sentence has a space for what cannot be seen; the page has room to say what it is.
-		if p := &v.Parts[i]; p.Column != "" && p.Column != "verb" && visible(p.Value) != p.Value {
+		if p := &v.Parts[i]; p.Column != "" && p.Column != "verb" && visible.Marked(p.Value) != p.Value {
 			p.Text = `"` + short(p.Value) + `"`
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 func sourcesView() view {
@@ -143,7 +145,7 @@ func (s *server) sourcesData(r *http.Request) (sourcesData, error) {
 		return d, nil
 	}
 	for i := range a.Lines {
-		a.Lines[i].Text = visible(strings.TrimSuffix(string(a.Lines[i].Line), "\n"))
+		a.Lines[i].Text = visible.Marked(strings.TrimSuffix(string(a.Lines[i].Line), "\n"))
 	}
 	d.Quarantine = a
 	return d, nil

@@ -127,20 +127,6 @@ func idOf(t *testing.T, page string) string {
 	return `data-id="` + id + `"`
 }
 
-func TestVisible(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain ünïcode 日本": "plain ünïcode 日本", "a\u202eb": "a⟨U+202E⟩b", "\a\x1b[31m": "⟨U+0007⟩⟨U+001B⟩[31m", "a\nb\tc": "a⟨U+000A⟩b⟨U+0009⟩c",
-		"\u200b\ufeff\u2066": "⟨U+200B⟩⟨U+FEFF⟩⟨U+2066⟩", "\xffx": "⟨0xFF⟩x", "\ufffd": "\ufffd", "\u00a0": "⟨U+00A0⟩", "": "",
-	} {
-		if got := visible(in); got != want {
-			t.Errorf("visible(%q) = %q, want %q", in, got, want)
-		}
-	}
-	if got := visibleLines("a\nb\u202e"); got != "a\nb⟨U+202E⟩" {
-		t.Errorf("visibleLines: %q", got)
-	}
-}
-
 // TestJSONSections puts the tokens together again, which must give the line.
 func TestJSONSections(t *testing.T) {
 	for _, raw := range []string{hostile, `{}`, `{"a":-1.5e3,"b":[true,false,null,{}],"c":{"d":"\"}:, x"},"e\"":"","f":[]}`, `{"a":{"b":[1,[2,{"c":{"d":[[],{}],"e":"x","f":1}}],"]}"],"g":{}},"h":[{"i":1,"j":2,"k":3},{"i":1}]}`} {

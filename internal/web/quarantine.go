@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 const (
@@ -61,7 +62,7 @@ func (s *server) getQuarantine(w http.ResponseWriter, r *http.Request) error {
 		a.Lines = []QuarantineLine{}
 	}
 	for i := range a.Lines {
-		a.Lines[i].Text = visible(string(a.Lines[i].Line))
+		a.Lines[i].Text = visible.Marked(string(a.Lines[i].Line))
 	}
 	return answer(w, a)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/visible"
 )
 
 // parseTemplates reads the page's templates. Values from events go through
@@ -16,12 +17,12 @@ func parseTemplates(a *assets) (*template.Template, error) {
 		"asset":   a.url,
 		"styles":  a.styles,
 		"iso":     audit.Time.String,
-		"visible": visible,
+		"visible": visible.Marked,
 		"short":   short,
 		"bytes":   bytesText,
 		"number":  numberText,
 		"second":  secondText,
-		"lines":   visibleLines,
+		"lines":   visible.MarkedLines,
 		"rate":    rateText,
 		"lag":     lagText,
 		"kb":      func(n int) string { return bytesText(int64(n)) },
