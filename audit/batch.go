@@ -74,6 +74,7 @@ type arena struct {
 	used   int64
 	large  bool // a chunk is larger than chunkSize
 	size   int  // of the first chunk if it is not to be chunkSize
+	single bool // for one event: lists take what they need, not a chunk of 64 KiB
 	// scratch is for a list whose length is not known yet.
 	scratch []string
 }
@@ -184,7 +185,7 @@ func (a *arena) line(line []byte) src {
 func (a *arena) keep(list []string) []string {
 	n := len(list)
 	a.used += int64(n) * int64(unsafe.Sizeof(""))
-	if n > listSize {
+	if n > listSize || a.single {
 		return slices.Clone(list) // not to be used again
 	}
 	for ; a.listAt < len(a.lists); a.listAt++ {

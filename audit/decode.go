@@ -31,7 +31,7 @@ func (e *DecodeError) Error() string {
 // that is a number) is an error; what is no column may have any type. Timestamps
 // are RFC 3339 with any offset and fraction; below a microsecond is dropped.
 func Decode(line []byte, e *Event) error {
-	mem := arena{size: len(line) + pad + 256}
+	mem := arena{size: len(line) + pad + 256, single: true}
 	*e = Event{}
 	if err := decode(mem.line(line), len(line), &mem, e); err != nil {
 		*e = Event{}
@@ -95,12 +95,17 @@ func decode(s src, n int, mem *arena, e *Event) error {
 	default:
 		return &DecodeError{Offset: 0, Reason: fmt.Sprintf("apiVersion is %q; known are v1, v1beta1 and v1alpha1", clip(d.version))}
 	}
+	e.derive()
+	e.Raw = d.str(0, n)
+	return nil
+}
+
+// derive sets the columns that follow from others.
+func (e *Event) derive() {
 	if e.Time != 0 && e.Received != 0 {
 		e.LatencyUS = int64(e.Time - e.Received)
 	}
 	e.Final = e.Stage == StageResponseComplete || e.Stage == StagePanic || e.Stage == StageResponseStarted && e.User == ""
-	e.Raw = d.str(0, n)
-	return nil
 }
 
 // convert does what the API server's conversions from the old versions do
