@@ -1,0 +1,280 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// CutOffAnnotation is on the last event of a request whose answer ended early because
+// the upstream broke it off: the client had its status and a part of its body.
+const CutOffAnnotation = "capture.ktrail.io/answer-cut-off"
+
+const auditIDHeader = "Audit-Id"
+
+// ProxyOptions are a Proxy's.
+type ProxyOptions struct {
+	// Upstream is the API server's address; a path in it is put in front of every request's.
+	Upstream *url.URL
+	// Transport carries requests whose credentials are their own: a bearer token, or
+	// none. It must not sign on by itself, or nobody would become somebody.
+	Transport http.RoundTripper
+	// FrontProxy carries requests of users known otherwise, by a client certificate or
+	// a front proxy's word: it signs on with a client certificate that the upstream takes for
+	// a front proxy's (--requestheader-client-ca-file), and the user stands in X-Remote-*
+	// headers. nil refuses such requests.
+	FrontProxy http.RoundTripper
+	// Refused is called for a request that the upstream answers with a 401; nil for nothing.
+	Refused func(*http.Request)
+	// Stopping is done when the server begins to stop: watches then end, in order. nil is never.
+	Stopping context.Context //nolint:containedctx // it is the life of the server, not of a call
+	// Log is told of an upstream that fails. nil is silent.
+	Log *slog.Logger
+}
+
+// Proxy is a reverse proxy in front of an API server, to stand inside of [Handler],
+// whose Identifier is an [Authenticator].
+//
+// Nothing about the user goes on but what the Authenticator found: a bearer token
+// as it is, so that the upstream decides itself, or the user's name, by FrontProxy.
+// X-Forwarded-For grows by the client's address; other headers that only proxies
+// may send are taken away. The Audit-ID goes on, so that the upstream's audit log has the
+// same one. Everything streams: watches, logs, and after an upgrade (exec, attach,
+// port-forward, by SPDY or web socket) bytes in both directions.
+//
+// It changes the headers of the requests that it is given.
+func Proxy(o ProxyOptions) (http.Handler, error) {
+	switch {
+	case o.Upstream == nil || o.Upstream.Host == "" || o.Upstream.Scheme != "https" && o.Upstream.Scheme != "http":
+		return nil, fmt.Errorf("make proxy: upstream %q is no address such as https://10.0.0.1:6443", o.Upstream)
+	case o.Transport == nil:
+		return nil, errors.New("make proxy: ProxyOptions.Transport is nil; NewTransport makes one")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	p := &proxy{ProxyOptions: o}
+	p.reverse = &httputil.ReverseProxy{
+		Rewrite:      p.rewrite,
+		Transport:    p,
+		ErrorHandler: p.failed,
+		BufferPool:   &buffers{},
+		ErrorLog:     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		// FlushInterval stays 0: ReverseProxy flushes at once what has no length
+		// given, and a watch never has.
+	}
+	return p, nil
+}
+
+type proxy struct {
+	ProxyOptions
+	reverse *httputil.ReverseProxy
+}
+
+// ServeHTTP implements [http.Handler].
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodConnect {
+		writeStatus(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "this is no proxy for CONNECT")
+		return
+	}
+	keepConnection(r.Header)
+	if err := p.sign(w, r); err != nil {
+		p.Log.LogAttrs(r.Context(), slog.LevelWarn, "request cannot be handed on",
+			slog.String("audit_id", cutID(AuditID(r.Context()))), slog.String("error", err.Error()))
+		writeStatus(w, http.StatusForbidden, "Forbidden", err.Error())
+		return
+	}
+	a := &answer{ResponseWriter: w, id: w.Header().Get(auditIDHeader)}
+	if a.id != "" {
+		r.Header.Set(auditIDHeader, a.id)
+	}
+	info := InfoOf(r.Context())
+	watch := info != nil && info.Verb == "watch"
+	if watch && p.Stopping != nil {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(p.Stopping, cancel)()
+		p.serve(a, r, r.WithContext(ctx), watch)
+		return
+	}
+	p.serve(a, r, r, watch)
+}
+
+// serve hands out, which is r with perhaps another context, to the upstream.
+//
+// ReverseProxy panics with http.ErrAbortHandler when it cannot finish an answer that
+// it began. That must reach the server if the client is there to be misled: the connection
+// is then cut. If it is the client that went away, as at the end of every watch,
+// nothing went wrong.
+func (p *proxy) serve(a *answer, r, out *http.Request, watch bool) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		stopping := p.Stopping != nil && p.Stopping.Err() != nil
+		gone := a.failed || r.Context().Err() != nil && !stopping
+		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) && (gone || watch && stopping) {
+			return
+		}
+		Annotate(r.Context(), CutOffAnnotation, "the upstream did not finish its answer")
+		panic(v)
+	}()
+	p.reverse.ServeHTTP(a, out)
+	if a.status == http.StatusUnauthorized && p.Refused != nil {
+		p.Refused(r)
+	}
+}
+
+// sign names the user in the headers of a request that has no credential of its own.
+func (p *proxy) sign(w http.ResponseWriter, r *http.Request) error {
+	RemoteHeaders{}.remove(r.Header)
+	user := IdentityOf(r.Context()).User
+	if user.Username == anonymousUser && r.ProtoMajor == 2 {
+		// As the API server does: a connection on which nobody signs on is used once
+		// (CVE-2023-44487, UnauthenticatedHTTP2DOSMitigation).
+		w.Header().Set("Connection", "close")
+	}
+	if user.Username == "" || user.Username == anonymousUser || hasToken(r) {
+		return nil
+	}
+	if p.FrontProxy == nil {
+		return errors.New("hand on user: the proxy has no certificate by which the API server would believe it; give it --proxy-client-cert-file and --proxy-client-key-file")
+	}
+	return setRemote(r.Header, &user)
+}
+
+// hasToken is whether the request brings a token along.
+func hasToken(r *http.Request) bool {
+	if bearerToken(r.Header) != "" {
+		return true
+	}
+	t, err := socketToken(r)
+	return err == nil && t != ""
+}
+
+// keepConnection leaves in the header Connection what is about the connection. A
+// client can name any header there, which proxies then remove: it could take its
+// impersonation, or its token, away behind the back of whoever recorded it.
+func keepConnection(h http.Header) {
+	lines := h["Connection"]
+	if len(lines) == 0 {
+		return
+	}
+	upgrade := false
+	for _, line := range lines {
+		for word := range strings.SplitSeq(line, ",") {
+			upgrade = upgrade || strings.EqualFold(strings.TrimSpace(word), "upgrade")
+		}
+	}
+	if upgrade {
+		h["Connection"] = []string{"Upgrade"}
+	} else {
+		h.Del("Connection")
+	}
+}
+
+// rewrite aims a request at the upstream. ReverseProxy has taken Forwarded and
+// X-Forwarded-* away.
+func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
+	pr.SetURL(p.Upstream)
+	// As it came: ReverseProxy drops parameters that it cannot read, and the
+	// API server must see what was recorded.
+	if p.Upstream.RawQuery == "" {
+		pr.Out.URL.RawQuery = pr.In.URL.RawQuery
+	}
+	pr.Out.Header.Del("X-Real-Ip")
+	if peer, _, err := net.SplitHostPort(pr.In.RemoteAddr); err == nil {
+		if before := pr.In.Header["X-Forwarded-For"]; len(before) > 0 {
+			peer = strings.Join(before, ", ") + ", " + peer
+		}
+		pr.Out.Header["X-Forwarded-For"] = []string{peer}
+	}
+}
+
+// RoundTrip chooses by the user's header, which no client can set, who signs on.
+func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
+	t := p.Transport
+	if r.Header.Get(remoteUser) != "" {
+		t = p.FrontProxy
+	}
+	res, err := t.RoundTrip(r)
+	if err == nil {
+		res.Header.Del(auditIDHeader) // answer sets it, once
+	}
+	return res, err
+}
+
+// failed answers for an upstream that did not.
+func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
+	ctx := r.Context()
+	stopping := p.Stopping != nil && p.Stopping.Err() != nil
+	timeout := (net.Error)(nil)
+	code, reason, message := http.StatusBadGateway, "InternalError", "the API server behind this proxy cannot be reached"
+	switch {
+	case ctx.Err() != nil && stopping:
+		code, reason, message = http.StatusServiceUnavailable, "ServiceUnavailable", "this proxy is stopping"
+	case ctx.Err() != nil:
+		// nginx's number; nobody reads it but in the record.
+		writeStatus(w, 499, "", "the client went away before the API server answered")
+		return
+	case errors.As(err, &timeout) && timeout.Timeout():
+		code, reason, message = http.StatusGatewayTimeout, "Timeout", "the API server behind this proxy does not answer"
+	}
+	p.Log.LogAttrs(ctx, slog.LevelError, "request failed at the upstream", slog.Int("code", code), slog.String("upstream", p.Upstream.Host),
+		slog.String("method", r.Method), slog.String("audit_id", cutID(r.Header.Get(auditIDHeader))), slog.String("error", plainError(err).Error()))
+	writeStatus(w, code, reason, message)
+}
+
+// answer is the ResponseWriter that ReverseProxy writes to.
+type answer struct {
+	http.ResponseWriter
+	id     string
+	status int
+	failed bool // the client does not take it
+}
+
+// WriteHeader sets the Audit-ID: an upstream's interim answer (1xx) takes the headers away.
+func (a *answer) WriteHeader(code int) {
+	if code >= http.StatusOK || code == http.StatusSwitchingProtocols {
+		a.status = code
+		if a.id != "" {
+			a.Header()[auditIDHeader] = []string{a.id}
+		}
+	}
+	a.ResponseWriter.WriteHeader(code)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	n, err := a.ResponseWriter.Write(b)
+	if err != nil {
+		a.failed = true
+	}
+	return n, err
+}
+
+// Unwrap lets http.ResponseController flush and hijack.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// buffers is a pool of what answers are copied through.
+type buffers struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+// Get implements [httputil.BufferPool].
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return p[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+// Put implements [httputil.BufferPool].
+func (b *buffers) Put(p []byte) { b.pool.Put((*[bufferSize]byte)(p)) }
