@@ -63,11 +63,65 @@ func parseUsual(s string) (Time, bool) {
 		}
 		secs -= offset
 	}
-	const yearOne = -62_135_596_800 // 0001-01-01T00:00:00Z
-	if secs == yearOne && micros == 0 {
-		return 0, true
+	t := Time(secs*1_000_000 + micros)
+	if t == yearOne {
+		t = 0
 	}
-	return Time(secs*1_000_000 + micros), true
+	return t, true
+}
+
+// yearOne is the zero time.Time, 0001-01-01T00:00:00Z.
+const yearOne Time = -62_135_596_800_000_000
+
+// appendTime appends t in quotes as [Time.String] has it, unless its year has not four digits.
+func appendTime(dst []byte, t Time) (_ []byte, ok bool) {
+	secs, micros := int64(t)/1_000_000, int64(t)%1_000_000
+	if micros < 0 {
+		secs, micros = secs-1, micros+1_000_000
+	}
+	// The inverse of days, for years from 0: day 0 is the first of March of the year -400.
+	const (
+		era    = 146097
+		yearM4 = 719468 + era
+	)
+	day, sec := secs/86400, secs%86400
+	if sec < 0 {
+		day, sec = day-1, sec+86400
+	}
+	if day += yearM4; day < 0 {
+		return dst, false
+	}
+	inEra := day % era
+	y := (inEra - inEra/1460 + inEra/36524 - inEra/146096) / 365
+	inYear := inEra - (365*y + y/4 - y/100)
+	m := (5*inYear + 2) / 153
+	d := inYear - (153*m+2)/5 + 1
+	y += day/era*400 - 400
+	if m += 3; m > 12 {
+		m, y = m-12, y+1
+	}
+	if y < 0 || y > 9999 {
+		return dst, false
+	}
+	const form = `"0000-00-00T00:00:00.000000Z"`
+	n := len(dst)
+	dst = append(dst, form...)
+	b := dst[n : n+len(form)]
+	put2(b[1:], y/100)
+	put2(b[3:], y%100)
+	put2(b[6:], m)
+	put2(b[9:], d)
+	put2(b[12:], sec/3600)
+	put2(b[15:], sec/60%60)
+	put2(b[18:], sec%60)
+	put2(b[21:], micros/10_000)
+	put2(b[23:], micros/100%100)
+	put2(b[25:], micros%100)
+	return dst, true
+}
+
+func put2(b []byte, n int64) {
+	b[0], b[1] = '0'+byte(n/10), '0'+byte(n%10)
 }
 
 // two is the number in the two digits at k, or negative.

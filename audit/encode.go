@@ -1,0 +1,354 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// AppendJSON appends the line of r, without a newline, byte for byte as kube-apiserver
+// 1.37 writes it: the fields of k8s.io/apiserver's audit/v1 types in their order, by
+// the rules of encoding/json (maps sorted by key, <, > and & escaped, bytes that are not
+// UTF-8 as \ufffd). The API server's order of status details is kept as it came.
+//
+// An error, for a body that is not JSON, leaves dst as it was. A body nested so deep
+// that the line could not be decoded is one.
+func (r *Record) AppendJSON(dst []byte) ([]byte, error) {
+	e := encoder{dst: slices.Grow(dst, r.size())}
+	if err := e.record(r); err != nil {
+		return dst, err
+	}
+	return e.dst, nil
+}
+
+// Event encodes r and returns what [Decode] makes of the line, in one allocation: its
+// columns share the strings and lists of r, which must not be changed any more.
+func (r *Record) Event() (Event, error) {
+	e := encoder{dst: make([]byte, 0, r.size())}
+	if err := e.record(r); err != nil {
+		return Event{}, err
+	}
+	ev := r.columns()
+	if e.invalid {
+		cleanColumns(&ev)
+	}
+	ev.Raw = unsafe.String(unsafe.SliceData(e.dst), len(e.dst))
+	return ev, nil
+}
+
+// size is how many bytes a line needs in which nothing is escaped, and the padding
+// that checking a body takes.
+func (r *Record) size() int {
+	// All keys of an event, its user and its object are 620 bytes; the rest is for times and numbers.
+	n := 704 + pad + len(r.Level) + len(r.AuditID) + len(r.Stage) + len(r.RequestURI) + len(r.Verb) +
+		r.User.size() + len(r.ImpersonationConstraint) + listSizeOf(r.SourceIPs) + len(r.UserAgent) +
+		len(r.RequestObject) + len(r.ResponseObject)
+	if u := r.ImpersonatedUser; u != nil {
+		n += u.size() + 64
+	}
+	if o := r.ObjectRef; o != nil {
+		n += len(o.Resource) + len(o.Namespace) + len(o.Name) + len(o.UID) +
+			len(o.APIGroup) + len(o.APIVersion) + len(o.ResourceVersion) + len(o.Subresource)
+	}
+	if s := r.ResponseStatus; s != nil {
+		n += len(s.Status) + len(s.Message) + len(s.Reason) + len(s.Details)
+	}
+	for k, v := range r.Annotations {
+		n += len(k) + len(v) + 6
+	}
+	return n
+}
+
+func (u *UserInfo) size() int {
+	n := len(u.Username) + len(u.UID) + listSizeOf(u.Groups)
+	for k, v := range u.Extra {
+		n += len(k) + listSizeOf(v) + 8
+	}
+	return n
+}
+
+func listSizeOf(list []string) int {
+	n := 3 * len(list)
+	for _, s := range list {
+		n += len(s)
+	}
+	return n
+}
+
+// encoder appends to a line.
+type encoder struct {
+	dst []byte
+	// invalid is whether a string was not UTF-8.
+	invalid bool
+}
+
+func (e *encoder) record(r *Record) (err error) {
+	e.dst = append(e.dst, head...)
+	e.text(r.Level)
+	e.field(`","auditID":"`, r.AuditID)
+	e.field(`","stage":"`, r.Stage)
+	e.field(`","requestURI":"`, r.RequestURI)
+	e.field(`","verb":"`, r.Verb)
+	e.dst = append(e.dst, `","user":`...)
+	e.user(&r.User)
+	if r.ImpersonatedUser != nil {
+		e.dst = append(e.dst, `,"impersonatedUser":`...)
+		e.user(r.ImpersonatedUser)
+	}
+	if r.ImpersonationConstraint != "" {
+		e.dst = append(e.dst, `,"authenticationMetadata":{"impersonationConstraint":"`...)
+		e.text(r.ImpersonationConstraint)
+		e.dst = append(e.dst, `"}`...)
+	}
+	if len(r.SourceIPs) > 0 {
+		e.dst = append(e.dst, `,"sourceIPs":`...)
+		e.list(r.SourceIPs)
+	}
+	e.member(0, `"userAgent":"`, r.UserAgent)
+	if r.ObjectRef != nil {
+		e.object(r.ObjectRef)
+	}
+	if r.ResponseStatus != nil {
+		if err := e.status(r.ResponseStatus); err != nil {
+			return err
+		}
+	}
+	if err := e.body(`,"requestObject":`, r.RequestObject, 1); err != nil {
+		return err
+	}
+	if err := e.body(`,"responseObject":`, r.ResponseObject, 1); err != nil {
+		return err
+	}
+	if err := e.time(`,"requestReceivedTimestamp":`, r.Received); err != nil {
+		return err
+	}
+	if err := e.time(`,"stageTimestamp":`, r.Time); err != nil {
+		return err
+	}
+	if len(r.Annotations) > 0 {
+		e.annotations(r.Annotations)
+	}
+	e.dst = append(e.dst, '}')
+	return nil
+}
+
+// field appends key, which ends the string before it and begins one, and s.
+func (e *encoder) field(key, s string) {
+	e.dst = append(e.dst, key...)
+	e.text(s)
+}
+
+// member appends a member of the object whose first byte is at first, unless s is
+// empty; key has its quotes, the colon and the quote that begins s.
+func (e *encoder) member(first int, key, s string) {
+	if s != "" {
+		e.comma(first)
+		e.field(key, s)
+		e.dst = append(e.dst, '"')
+	}
+}
+
+// comma separates members of the object whose first byte is at first.
+func (e *encoder) comma(first int) {
+	if len(e.dst) > first+1 {
+		e.dst = append(e.dst, ',')
+	}
+}
+
+func (e *encoder) user(u *UserInfo) {
+	first := len(e.dst)
+	e.dst = append(e.dst, '{')
+	e.member(first, `"username":"`, u.Username)
+	e.member(first, `"uid":"`, u.UID)
+	if len(u.Groups) > 0 {
+		e.comma(first)
+		e.dst = append(e.dst, `"groups":`...)
+		e.list(u.Groups)
+	}
+	if len(u.Extra) > 0 {
+		e.comma(first)
+		e.dst = append(e.dst, `"extra":{`...)
+		inner := len(e.dst) - 1
+		var few [16]string
+		for _, k := range sortedKeys(few[:0], u.Extra) {
+			e.comma(inner)
+			e.field(`"`, k)
+			if v := u.Extra[k]; v == nil {
+				e.dst = append(e.dst, `":null`...)
+			} else {
+				e.dst = append(e.dst, `":`...)
+				e.list(v)
+			}
+		}
+		e.dst = append(e.dst, '}')
+	}
+	e.dst = append(e.dst, '}')
+}
+
+func (e *encoder) object(o *ObjectRef) {
+	e.dst = append(e.dst, `,"objectRef":{`...)
+	first := len(e.dst) - 1
+	e.member(first, `"resource":"`, o.Resource)
+	e.member(first, `"namespace":"`, o.Namespace)
+	e.member(first, `"name":"`, o.Name)
+	e.member(first, `"uid":"`, o.UID)
+	e.member(first, `"apiGroup":"`, o.APIGroup)
+	e.member(first, `"apiVersion":"`, o.APIVersion)
+	e.member(first, `"resourceVersion":"`, o.ResourceVersion)
+	e.member(first, `"subresource":"`, o.Subresource)
+	e.dst = append(e.dst, '}')
+}
+
+func (e *encoder) status(s *Status) error {
+	e.dst = append(e.dst, `,"responseStatus":{"metadata":{}`...)
+	first := len(e.dst) - 2 // the object is not empty
+	e.member(first, `"status":"`, s.Status)
+	e.member(first, `"message":"`, s.Message)
+	e.member(first, `"reason":"`, s.Reason)
+	if err := e.body(`,"details":`, s.Details, 2); err != nil {
+		return err
+	}
+	if s.Code != 0 {
+		e.dst = append(e.dst, `,"code":`...)
+		e.dst = strconv.AppendInt(e.dst, int64(s.Code), 10)
+	}
+	e.dst = append(e.dst, '}')
+	return nil
+}
+
+func (e *encoder) annotations(m map[string]string) {
+	e.dst = append(e.dst, `,"annotations":{`...)
+	first := len(e.dst) - 1
+	var few [16]string
+	for _, k := range sortedKeys(few[:0], m) {
+		e.comma(first)
+		e.field(`"`, k)
+		e.field(`":"`, m[k])
+		e.dst = append(e.dst, '"')
+	}
+	e.dst = append(e.dst, '}')
+}
+
+// sortedKeys appends the keys of m to keys in their order.
+func sortedKeys[V any](keys []string, m map[string]V) []string {
+	for k := range m {
+		keys = append(keys, k)
+	}
+	if len(keys) > 1 {
+		slices.Sort(keys)
+	}
+	return keys
+}
+
+func (e *encoder) list(list []string) {
+	first := len(e.dst)
+	e.dst = append(e.dst, '[')
+	for _, s := range list {
+		e.comma(first)
+		e.field(`"`, s)
+		e.dst = append(e.dst, '"')
+	}
+	e.dst = append(e.dst, ']')
+}
+
+// body appends a member whose value is JSON, unless there is none.
+func (e *encoder) body(key string, value []byte, depth int) error {
+	if len(value) == 0 {
+		return nil
+	}
+	e.dst = append(e.dst, key...)
+	var bad int
+	if e.dst, bad = appendBody(e.dst, value, depth); bad >= 0 {
+		return fmt.Errorf("encode audit event: %s is not JSON: unexpected byte at %d of %d", key[2:len(key)-2], bad, len(value))
+	}
+	return nil
+}
+
+func (e *encoder) time(key string, t Time) error {
+	e.dst = append(e.dst, key...)
+	if t == 0 || t == yearOne {
+		e.dst = append(e.dst, "null"...)
+		return nil
+	}
+	var ok bool
+	if e.dst, ok = appendTime(e.dst, t); !ok {
+		return fmt.Errorf("encode audit event: %s is outside the years 0 to 9999", key[2:len(key)-2])
+	}
+	return nil
+}
+
+// columns is what Decode finds in the line of r, but for strings that are not UTF-8.
+func (r *Record) columns() Event {
+	e := Event{
+		Time: r.Time, Received: r.Received,
+		AuditID: r.AuditID, Stage: r.Stage, Level: r.Level, Verb: r.Verb,
+		User: r.User.Username, UserUID: r.User.UID, Groups: noneIfEmpty(r.User.Groups),
+		SourceIPs: noneIfEmpty(r.SourceIPs), Agent: r.UserAgent, URI: r.RequestURI,
+		CredentialID:   firstOf(r.User.Extra["authentication.kubernetes.io/credential-id"]),
+		Pod:            firstOf(r.User.Extra["authentication.kubernetes.io/pod-name"]),
+		Decision:       r.Annotations["authorization.k8s.io/decision"],
+		DecisionReason: r.Annotations["authorization.k8s.io/reason"],
+		Truncated:      r.Annotations["audit.k8s.io/truncated"] == "true",
+		Version:        "v1",
+		Rule:           r.Rule,
+	}
+	if e.Time == yearOne {
+		e.Time = 0
+	}
+	if e.Received == yearOne {
+		e.Received = 0
+	}
+	if u := r.ImpersonatedUser; u != nil {
+		e.AsUser, e.AsGroups = u.Username, noneIfEmpty(u.Groups)
+	}
+	if o := r.ObjectRef; o != nil {
+		e.APIGroup, e.APIVersion, e.Resource, e.Subresource = o.APIGroup, o.APIVersion, o.Resource, o.Subresource
+		e.Namespace, e.Name, e.ObjectUID = o.Namespace, o.Name, o.UID
+	}
+	if s := r.ResponseStatus; s != nil {
+		e.Code, e.Reason, e.Message = s.Code, s.Reason, s.Message
+	}
+	e.derive()
+	return e
+}
+
+func noneIfEmpty(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+func firstOf(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
+
+// cleanColumns replaces what is not UTF-8 as the line has it: U+FFFD for each byte.
+func cleanColumns(e *Event) {
+	for _, s := range []*string{
+		&e.AuditID, &e.Stage, &e.Level, &e.Verb, &e.User, &e.UserUID, &e.AsUser, &e.Agent, &e.URI,
+		&e.APIGroup, &e.APIVersion, &e.Resource, &e.Subresource, &e.Namespace, &e.Name, &e.ObjectUID,
+		&e.Reason, &e.Message, &e.Decision, &e.DecisionReason, &e.CredentialID, &e.Pod,
+	} {
+		*s = cleanText(*s)
+	}
+	for _, list := range []*[]string{&e.Groups, &e.AsGroups, &e.SourceIPs} {
+		*list = slices.Clone(*list)
+		for i, s := range *list {
+			(*list)[i] = cleanText(s)
+		}
+	}
+	e.derive() // a stage or a user is what it is in the line
+}
+
+func cleanText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string([]rune(s))
+}

@@ -1,0 +1,93 @@
+package audit
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+	"unsafe"
+)
+
+const hexDigits = "0123456789abcdef"
+
+// text appends s as it stands between the quotes of a JSON string, by the rules of
+// encoding/json with HTML escaping. Most strings are clean and are copied at once.
+func (e *encoder) text(s string) {
+	i := cleanRun(s)
+	e.dst = append(e.dst, s[:i]...)
+	for i < len(s) {
+		i += e.escaped(s[i:])
+		n := cleanRun(s[i:])
+		e.dst = append(e.dst, s[i:i+n]...)
+		i += n
+	}
+}
+
+// escaped appends the first character of s, and tells how many bytes it has.
+func (e *encoder) escaped(s string) int {
+	c := s[0]
+	if c >= utf8.RuneSelf {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			e.invalid = true
+			e.dst = append(e.dst, `\ufffd`...)
+		case r == '\u2028' || r == '\u2029': // JavaScript ends a line there
+			e.dst = append(e.dst, '\\', 'u', '2', '0', '2', hexDigits[r&0xf])
+		default:
+			e.dst = append(e.dst, s[:n]...)
+		}
+		return n
+	}
+	switch c {
+	case '"', '\\':
+		e.dst = append(e.dst, '\\', c)
+	case '\b':
+		e.dst = append(e.dst, '\\', 'b')
+	case '\f':
+		e.dst = append(e.dst, '\\', 'f')
+	case '\n':
+		e.dst = append(e.dst, '\\', 'n')
+	case '\r':
+		e.dst = append(e.dst, '\\', 'r')
+	case '\t':
+		e.dst = append(e.dst, '\\', 't')
+	default:
+		e.dst = append(e.dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
+	}
+	return 1
+}
+
+// cleanRun is how many bytes s begins with that a line has as they are: ASCII but for
+// control characters, quotes, backslashes, <, > and &.
+func cleanRun(s string) int {
+	p := unsafe.Pointer(unsafe.StringData(s))
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		x := binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, i))[:])
+		if m := marked(x) | x&highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for ; i < len(s); i++ {
+		if !clean[s[i]] {
+			break
+		}
+	}
+	return i
+}
+
+// marked marks (0x80) the first byte of x that ends a run of ASCII to be copied:
+// what [special] marks, <, > and &. Marks above the first may be wrong.
+//
+// & differs from a quote in the bit 0x04 and > from < in the bit 0x02.
+func marked(x uint64) uint64 {
+	return ((x - 0x20*ones) | ((x | 0x04*ones) ^ 0x26*ones - ones) | (x ^ 0x5c*ones - ones) | ((x | 0x02*ones) ^ 0x3e*ones - ones)) &^ x & highs
+}
+
+// clean is marked for single bytes, with all that is not ASCII.
+var clean = func() (t [256]bool) {
+	for c := 0x20; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
+	return t
+}()
