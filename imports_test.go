@@ -101,7 +101,7 @@ var house = map[string]room{
 		why: "one idea of what a mistyped word meant, for every package",
 	},
 	"internal/query": {
-		uses: []string{"audit", "internal/nearest"},
+		uses: []string{"audit", "internal/nearest", "internal/visible"},
 		libs: []string{"cel.dev/cel-go", "google.golang.org/genproto", "google.golang.org/protobuf", "golang.org/x/sync"},
 		why:  "questions are the same whichever store answers them",
 	},
@@ -134,6 +134,7 @@ var house = map[string]room{
 	},
 	"audit/capture": {
 		uses: []string{"audit", "audit/policy", "audit/pipeline"},
+		libs: []string{"golang.org/x/sync"},
 		why:  "audit/... is a public library: no store, no query, no web",
 	},
 	"audit/policy": {
