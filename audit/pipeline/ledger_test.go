@@ -223,3 +223,29 @@ func TestFanOut(t *testing.T) {
 		t.Errorf("Close gave %v, or left a sink open", err)
 	}
 }
+
+// null is a Sink that takes everything.
+type null struct{}
+
+func (null) Send(context.Context, []audit.Event) error { return nil }
+func (null) Close(context.Context) error               { return nil }
+
+// What every event passes must not allocate.
+func TestHotPathDoesNotAllocate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := pipeline.NewLedger(pipeline.LedgerOptions{})
+		ba := batch(t, null{}, pipeline.BatchOptions{Events: 4096, BatchEvents: 8, Ledger: l})
+		redact := pipeline.NewRedact(pipeline.NewBlocking(truncate(t, ba, pipeline.TruncateOptions{MaxEvent: 1000, MaxBatch: 1000, Ledger: l}), l), redactor(t))
+		in := events(t, "a")
+		for range 2048 { // the buffer grows
+			_ = redact.Send(t.Context(), in)
+		}
+		synctest.Wait()
+		if n := testing.AllocsPerRun(1000, func() { _ = redact.Send(t.Context(), in) }); n > 0 {
+			t.Errorf("an event on its way allocates %v times", n)
+		}
+		if err := redact.Close(t.Context()); err != nil || counts(l) != "" {
+			t.Errorf("Close gave %v, lost were %s", err, counts(l))
+		}
+	})
+}

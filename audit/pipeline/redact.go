@@ -52,13 +52,23 @@ func NewRedactor(key []byte) (*Redactor, error) {
 // whether that changed it. e must come from a decoder; for an e.Raw that is no
 // JSON object it returns an error, and the event must not be written.
 func (r *Redactor) Redact(e *audit.Event, b *audit.Batch) (changed bool, err error) {
+	line, err := r.edit(e)
+	if line == nil {
+		return false, err
+	}
+	e.Raw = b.CopyLine(line)
+	return true, nil
+}
+
+// edit is e's line without its secrets, nil if it has none.
+func (r *Redactor) edit(e *audit.Event) ([]byte, error) {
 	about := subject(e)
 	if !about.secret && !about.token && !mentions(e) {
-		return false, nil
+		return nil, nil
 	}
 	doc, err := parse(e.Raw)
 	if err != nil || doc.kind != '{' {
-		return false, fmt.Errorf("redact event %q: the line is no JSON object", e.AuditID)
+		return nil, fmt.Errorf("redact event %q: the line is no JSON object", e.AuditID)
 	}
 	w := walk{r: r, text: e.Raw}
 	for _, m := range doc.members {
@@ -67,10 +77,9 @@ func (r *Redactor) Redact(e *audit.Event, b *audit.Batch) (changed bool, err err
 		}
 	}
 	if len(w.edits) == 0 {
-		return false, nil
+		return nil, nil
 	}
-	e.Raw = b.CopyLine(w.apply())
-	return true, nil
+	return w.apply(), nil
 }
 
 // RedactBatch is Redact for each event of b. It returns the number of those that changed.
