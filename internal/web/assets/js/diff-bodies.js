@@ -77,7 +77,7 @@ function read(a) {
   /** @type {any} */
   let body;
   try {
-    body = JSON.parse(line, exact);
+    body = parse(line);
   } catch {
     return { ...r, why: "The event's line cannot be read." };
   }
@@ -95,6 +95,16 @@ function read(a) {
   if (verb === "patch") return { ...r, why: level + (r.patch === undefined ? "without the answer, and the request had no body." : "only the patch, not what became of the object."), policy: true };
   const sent = full(body?.requestObject);
   return { ...r, object: sent, why: sent ? level + "this is the object as it was sent." : "No object was recorded.", policy: true };
+}
+
+/** @param {string} line */
+function parse(line) {
+  try {
+    return JSON.parse(line, exact);
+  } catch (err) {
+    if (err instanceof RangeError) return JSON.parse(line); // too deep for a function of ours to see every value
+    throw err;
+  }
 }
 
 /** Whole numbers that a number of JavaScript cannot hold stay as they are. @param {string} _k @param {unknown} v @param {{source?: string}} [context] */

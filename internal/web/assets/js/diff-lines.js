@@ -79,13 +79,14 @@ export function within(a, b) {
   const word = /[\p{L}\p{N}]/u;
   let start = 0;
   while (start < a.length && start < b.length && a[start] === b[start]) start++;
-  while (start > 0 && word.test(a[start - 1])) start--;
+  const half = /[\ud800-\udfff]/; // of a character that takes two places
+  while (start > 0 && (word.test(a[start - 1]) || half.test(a[start - 1]))) start--;
   let [endA, endB] = [a.length, b.length];
   while (endA > start && endB > start && a[endA - 1] === b[endB - 1]) {
     endA--;
     endB--;
   }
-  while (endA < a.length && word.test(a[endA])) {
+  while (endA < a.length && (word.test(a[endA]) || half.test(a[endA]))) {
     endA++;
     endB++;
   }

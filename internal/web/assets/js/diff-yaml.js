@@ -12,6 +12,7 @@ const first = ["apiVersion", "kind", "metadata", "spec", "data", "stringData", "
 const noisy = new Set(["metadata.managedFields", "metadata.resourceVersion", "metadata.generation", "status.observedGeneration", "metadata.annotations.kubectl.kubernetes.io/last-applied-configuration"]);
 
 const mostLines = 20000;
+const deepest = 200; // levels; what is below is left out, and said to be
 
 /**
  * @param {unknown} value
@@ -29,6 +30,7 @@ export function toLines(value, noise) {
   };
   /** @param {unknown} v @param {number} depth @param {string} lead what stands before: a key, or a dash @param {string} path */
   const walk = (v, depth, lead, path) => {
+    if (depth > deepest && v !== null && typeof v === "object") return put(depth, lead, " # deeper than can be shown", path);
     if (Array.isArray(v)) {
       if (!v.length) return put(depth, lead, " []", path);
       put(depth, lead, "", path);
@@ -62,6 +64,7 @@ export function toLines(value, noise) {
   };
   /** An item of a list: its first field stands behind the dash. @param {unknown} item @param {number} depth @param {string} path */
   const member = (item, depth, path) => {
+    if (depth > deepest && item !== null && typeof item === "object") return put(depth, "-", " # deeper than can be shown", path);
     if (item !== null && typeof item === "object" && !Array.isArray(item)) {
       const keys = keysOf(/** @type {Record<string, unknown>} */ (item), false);
       if (!keys.length) return put(depth, "-", " {}", path);

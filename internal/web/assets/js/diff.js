@@ -33,6 +33,8 @@ export class DiffView {
     /** @type {HTMLElement[]} */
     this.changes = [];
     this.at = -1;
+    /** Shows more lines, if there are any. @type {(() => void) | null} */
+    this.rest = null;
   }
 
   /** @param {Shown} s */
@@ -122,17 +124,17 @@ export class DiffView {
       }
     }
     const add = () => {
+      this.rest = null;
       body.append(...rows.splice(0, most));
       if (!rows.length) return;
       const more = element("tr", "fold", "");
       const cell = element("td", "", "");
       cell.setAttribute("colspan", String(draw.columns));
-      cell.append(
-        action(`${rows.length.toLocaleString("en")} more lines`, () => {
-          more.remove();
-          add();
-        }),
-      );
+      this.rest = () => {
+        more.remove();
+        add();
+      };
+      cell.append(action(`${rows.length.toLocaleString("en")} more lines`, this.rest));
       more.append(cell);
       body.append(more);
     };
@@ -142,7 +144,11 @@ export class DiffView {
 
   /** To the next or previous change. @param {number} by @returns {boolean} */
   jump(by) {
-    const there = this.changes.filter((c) => c.isConnected);
+    let there = this.changes.filter((c) => c.isConnected);
+    while (by > 0 && this.at === there.length - 1 && this.rest) {
+      this.rest();
+      there = this.changes.filter((c) => c.isConnected);
+    }
     if (!there.length) return false;
     this.at = Math.max(0, Math.min(there.length - 1, this.at + (this.at < 0 && by < 0 ? 0 : by)));
     const row = there[this.at];

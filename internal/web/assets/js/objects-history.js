@@ -4,8 +4,8 @@
 import { ask } from "./api.js";
 import { action, DiffView } from "./diff.js";
 import { policyRule, recorded } from "./diff-bodies.js";
-import { readPatch, sentence } from "./diff-patch.js";
-import { element, toast } from "./dom.js";
+import { jsonText, readPatch, sentence } from "./diff-patch.js";
+import { element, replace, toast } from "./dom.js";
 import { path, place, short, title, visible } from "./objects-key.js";
 import { bodied, counts, isStatus, link, outcome, shortPath, verbClass, who } from "./objects-words.js";
 import { quote } from "./state.js";
@@ -24,13 +24,19 @@ import { words } from "./timeline-data.js";
 const page = 50;
 const accounts = "system:serviceaccount:";
 const mostMarks = 500;
+const farthest = 4; // pages that are looked through for the object before a revision
 
 export class History {
-  /** @param {HTMLElement} root @param {App} app @param {(names: {t: number, text: string}[]) => void} named called with who made the revisions */
-  constructor(root, app, named) {
+  /**
+   * @param {HTMLElement} root
+   * @param {App} app
+   * @param {{named: (names: {t: number, text: string}[]) => void, left: () => void}} on who made the revisions; it was closed with the focus in it
+   */
+  constructor(root, app, on) {
     this.root = root;
     this.app = app;
-    this.named = named;
+    this.on = on;
+    this.shown = ""; // what the pane shows
     this.id = "";
     /** @type {Key | null} */
     this.key = null;
@@ -46,13 +52,16 @@ export class History {
   }
 
   close() {
+    const had = this.root.contains(document.activeElement);
     this.asking.abort();
-    this.id = "";
+    this.drawing++;
+    this.id = this.shown = "";
     this.key = null;
     this.changes = [];
     this.view = null;
     this.root.hidden = true;
     this.root.replaceChildren();
+    if (had) this.on.left();
   }
 
   /** @param {Key} key @param {Open} open @param {boolean} again ask even if it is the same object */
@@ -78,9 +87,8 @@ export class History {
     }
     this.root.hidden = false;
     try {
-      const a = await this.ask(key, "", asking.signal);
-      this.changes = a.changes ?? [];
-      this.next = a.next ?? "";
+      const a = await this.ask(key, asking.signal);
+      this.take(a.changes ?? [], a.next ?? "");
       this.warnings = a.warnings ?? [];
     } catch (err) {
       if (asking.signal.aborted) return;
@@ -92,14 +100,31 @@ export class History {
     await this.pane();
   }
 
-  /** The whole history, whatever filter and range are: a revision is compared with the one before it, whenever that was. @param {Key} key @param {string} cursor @param {AbortSignal} signal */
-  async ask(key, cursor, signal) {
+  /** The newest changes; older ones that are there stay. @param {Change[]} newest @param {string} next */
+  take(newest, next) {
+    const ids = new Set(newest.map((c) => c.event.id));
+    const older = this.changes.filter((c) => !ids.has(c.event.id));
+    // Without one that is in both lists, there may be others in between.
+    if (older.length === this.changes.length || !older.length) {
+      this.changes = newest;
+      this.next = next;
+    } else {
+      this.changes = [...newest, ...older];
+    }
+  }
+
+  /**
+   * The whole history, whatever filter and range are: a revision is compared with the one before it, whenever that was.
+   * @param {Key} key
+   * @param {AbortSignal} signal
+   * @param {Record<string, string>} [more]
+   */
+  async ask(key, signal, more = {}) {
     if (!key.name || !key.resource) return { changes: [], next: "", warnings: [] };
-    const p = new URLSearchParams({ resource: key.resource, name: key.name, diff: "true", limit: String(page) });
+    const p = new URLSearchParams({ resource: key.resource, name: key.name, diff: "true", limit: String(page), ...more });
     // What a request without a namespace, group or cluster has is the same text, but no filter of the question.
     p.set("filter", `cluster == ${quote(key.cluster)} && api_group == ${quote(key.api_group)}` + (key.namespace ? "" : key.resource === "namespaces" ? "" : ' && namespace == ""'));
     if (key.namespace) p.set("namespace", key.namespace);
-    if (cursor) p.set("cursor", cursor);
     return ask("history", p, { signal });
   }
 
@@ -150,14 +175,17 @@ export class History {
       more.append(action("Older revisions", () => this.older()));
       out.push(more);
     }
+    const open = this.marks?.open ?? false;
     this.marks = document.createElement("details");
     this.marks.className = "marks";
+    this.marks.open = open;
     this.marks.append(element("summary", "", "Marks of the row, as a table"));
     this.marks.addEventListener("toggle", () => this.fillMarks());
     out.push(this.marks);
-    this.list.replaceChildren(...out);
+    replace(this.list, ...out);
+    this.fillMarks();
     this.mark();
-    this.named(
+    this.on.named(
       this.changes
         .filter((c) => counts(c.event) && !isStatus(c.event))
         .map((c) => ({ t: Date.parse(c.event.time), text: short(who(c.event).replaceAll(accounts, ""), 60) }))
@@ -181,7 +209,7 @@ export class History {
   async older() {
     if (!this.key) return;
     try {
-      const a = await this.ask(this.key, this.next, this.asking.signal);
+      const a = await this.ask(this.key, this.asking.signal, { cursor: this.next });
       this.changes.push(...(a.changes ?? []));
       this.next = a.next ?? "";
       this.draw();
@@ -235,7 +263,7 @@ export class History {
     if (all.length) {
       const out = all.slice(0, 2).map((f) => {
         const p = element("bdi", "field", short(shortPath(f.path), 60));
-        const value = (/** @type {unknown} */ v, most = 40) => (v === undefined ? "∅" : short(JSON.stringify(v), most));
+        const value = (/** @type {unknown} */ v, most = 40) => (v === undefined ? "∅" : short(jsonText(v), most));
         const change = element("span", "quiet", ` ${value(f.old)} → ${value(f.new)}`);
         const line = element("div", "", "");
         line.append(p, change);
@@ -312,13 +340,44 @@ export class History {
     return [before ? String(before.event.id) : "", to];
   }
 
+  /**
+   * The revisions that are compared, where the list does not reach back to the
+   * one before: with what is between them.
+   * @returns {Promise<{from: string, to: string, events: Event[], more: boolean}>} events newest first; whether there may be an object before them
+   */
+  async reach() {
+    const [from, to] = this.pair();
+    const listed = { from, to, events: this.changes.map((c) => c.event), more: false };
+    if (from || !to || this.open.diff.includes("..") || !this.key) return listed;
+    const at = listed.events.findIndex((e) => String(e.id) === to);
+    const e = at >= 0 ? listed.events[at] : (await recorded(to)).event;
+    if ((at >= 0 && !this.next) || (e.verb === "create" && !e.subresource)) return listed;
+    /** @type {Event[]} */
+    const events = [];
+    let cursor = "";
+    const until = String((Date.parse(e.time) + 1) * 1000);
+    for (let n = 0; n < farthest; n++) {
+      const a = await this.ask(this.key, this.asking.signal, cursor ? { diff: "false", cursor } : { diff: "false", to: until });
+      events.push(...(a.changes ?? []).map((/** @type {Change} */ c) => c.event));
+      const here = events.findIndex((x) => x.id === e.id);
+      const before = here < 0 ? undefined : events.slice(here + 1).find((x) => counts(x) && bodied(x));
+      if (before) return { from: String(before.id), to, events, more: false };
+      cursor = a.next ?? "";
+      if (!cursor) return { from, to, events, more: false };
+    }
+    return { from, to, events, more: true };
+  }
+
   /** What is to the right of the list. */
   async pane() {
     const side = this.side;
     if (!side) return;
-    const now = ++this.drawing;
-    const [from, to] = this.pair();
     const { event, inline, noise } = this.open;
+    const wanted = JSON.stringify([this.id, ...this.pair(), event, inline, noise]);
+    if (wanted === this.shown) return;
+    const now = ++this.drawing;
+    const to = this.pair()[1];
+    this.shown = "";
     this.view = null;
     if (!to && !event) {
       side.replaceChildren();
@@ -328,18 +387,21 @@ export class History {
     side.hidden = false;
     side.setAttribute("aria-busy", "true");
     try {
-      const [a, b] = await Promise.all([from ? recorded(from) : null, recorded(event || to)]);
+      const there = event ? null : await this.reach();
+      const [a, b] = await Promise.all([there?.from ? recorded(there.from) : null, recorded(event || to)]);
       if (now !== this.drawing) return;
-      if (event) side.replaceChildren(this.card(b));
-      else this.drawDiff(side, a, b, inline, noise);
+      if (there) replace(side, ...this.difference(a, b, there));
+      else replace(side, this.card(b));
+      this.shown = wanted;
     } catch (err) {
       if (now === this.drawing) side.replaceChildren(failure(err, () => this.pane()));
     }
     if (now === this.drawing) side.removeAttribute("aria-busy");
   }
 
-  /** @param {HTMLElement} side @param {Recorded | null} a @param {Recorded} b @param {boolean} inline @param {boolean} noise */
-  drawDiff(side, a, b, inline, noise) {
+  /** @param {Recorded | null} a @param {Recorded} b @param {{events: Event[], more: boolean}} there */
+  difference(a, b, there) {
+    const { inline, noise } = this.open;
     const head = element("div", "pane-head", "");
     head.append(this.told(b));
     if (a) {
@@ -351,18 +413,17 @@ export class History {
     if (b.why) out.push(this.note(b));
     const statements = b.patch !== undefined && !b.object ? this.patch(b.patch) : null;
     if (statements) out.push(statements);
-    if (!b.object && !b.gone) {
-      side.replaceChildren(...out);
-      return;
-    }
+    if (!b.object && !b.gone) return out;
     if (!a?.object && !b.object) {
       if (a && !a.object) out.push(element("p", "note", "How it was before is not recorded either."));
-      side.replaceChildren(...out);
-      return;
+      return out;
     }
-    if (!a && b.event.verb !== "create") out.push(element("p", "note", "No object before it was recorded: this is the whole object."));
+    if (!a && there.more) out.push(element("p", "note", `None of the ${there.events.length} changes before it was recorded with the object: this is the whole object.`));
+    else if (!a && b.event.verb !== "create") out.push(element("p", "note", "No object before it was recorded: this is the whole object."));
     else if (a && !a.object) out.push(element("p", "note", `${a.why || "No object before it was recorded."} This is the whole object.`));
-    const between = this.between(a, b);
+    const [uidA, uidB] = [a?.object?.metadata?.uid, b.object?.metadata?.uid];
+    if (uidA && uidB && uidA !== uidB) out.push(element("p", "note", "These are two objects of the same name: the one before was deleted, and this one created."));
+    const between = within(there.events, a, b);
     if (between) out.push(element("p", "note", `${between === 1 ? "1 change in between was" : between + " changes in between were"} recorded without the object; what ${between === 1 ? "it" : "they"} changed is part of this.`));
     const inner = element("div", "diff-view", "");
     this.view = new DiffView(inner, {
@@ -371,15 +432,7 @@ export class History {
     });
     out.push(inner);
     this.view.show({ before: a?.object ?? null, after: b.object, inline, noise });
-    side.replaceChildren(...out);
-  }
-
-  /** How many changes between two revisions kept no object. @param {Recorded | null} a @param {Recorded} b */
-  between(a, b) {
-    const at = (/** @type {Recorded | null} */ r) => this.changes.findIndex((c) => c.event.id === r?.event.id);
-    const [older, newer] = [at(a), at(b)];
-    if (older < 0 || newer < 0) return 0;
-    return this.changes.slice(Math.min(older, newer) + 1, Math.max(older, newer)).filter((c) => counts(c.event) && !bodied(c.event)).length;
+    return out;
   }
 
   /** Who did what, and where to go from there. @param {Recorded} r */
@@ -414,7 +467,7 @@ export class History {
 
   /** @param {unknown} patch */
   patch(patch) {
-    const { form, list } = readPatch(patch);
+    const { form, list, more } = readPatch(patch);
     const el = element("div", "patch", "");
     el.append(element("h3", "", `What the patch says (${form})`));
     const table = document.createElement("table");
@@ -428,6 +481,8 @@ export class History {
     }
     table.append(body);
     el.append(list.length ? table : element("p", "quiet", "nothing"));
+    if (more) el.append(element("p", "quiet", `and ${more.toLocaleString("en")} more`));
+    if (form.endsWith("or not") && list.some((s) => s.path.includes("["))) el.append(element("p", "quiet", "If it was not a strategic one, each list in it is the whole list."));
     return el;
   }
 
@@ -484,6 +539,14 @@ export class History {
     if (e.key !== "n" && e.key !== "p") return false;
     return this.view?.jump(e.key === "n" ? 1 : -1) ?? false;
   }
+}
+
+/** How many changes between two revisions kept no object. @param {Event[]} events @param {Recorded | null} a @param {Recorded} b */
+function within(events, a, b) {
+  const at = (/** @type {Recorded | null} */ r) => events.findIndex((e) => e.id === r?.event.id);
+  const [older, newer] = [at(a), at(b)];
+  if (older < 0 || newer < 0) return 0;
+  return events.slice(Math.min(older, newer) + 1, Math.max(older, newer)).filter((e) => counts(e) && !bodied(e)).length;
 }
 
 /** @param {string} s */

@@ -39,6 +39,7 @@ export function parsePath(text) {
     const list = text.startsWith("[") ? JSON.parse(text).map(String) : text.split("/").map(decodeURIComponent);
     const depth = parts.indexOf(list.length);
     if (depth < 1) return null;
+    list.forEach(encodeURIComponent); // half a character cannot be written again
     const [cluster, namespace = "", api_group = "", resource = "", name = ""] = list;
     return { key: { cluster, namespace, api_group, resource, name }, depth };
   } catch {

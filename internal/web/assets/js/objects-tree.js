@@ -28,6 +28,7 @@ import { depths, kind, path, visible } from "./objects-key.js";
  */
 
 const page = 200;
+const most = 5000; // children that the server tells of
 const nothing = { cluster: "", namespace: "", api_group: "", resource: "", name: "" };
 
 export class Tree {
@@ -54,13 +55,13 @@ export class Tree {
 
   /**
    * Asks anew for all that is open.
-   * @param {AbortSignal} signal
+   * @param {AbortSignal | null} signal
    * @param {boolean} search the tree is searched: what was found is opened as far as there is room
    */
   async load(signal, search) {
     this.asking.abort();
     this.asking = new AbortController();
-    const both = AbortSignal.any([signal, this.asking.signal]);
+    const both = signal ? AbortSignal.any([signal, this.asking.signal]) : this.asking.signal;
     const top = await this.level(null, both);
     let room = search ? 60 : 30;
     const fill = async (/** @type {Node[]} */ nodes) => {
@@ -141,8 +142,12 @@ export class Tree {
   more(parent) {
     const el = item((parent?.depth ?? 0) + 1, "");
     el.classList.add("more");
-    el.dataset.more = parent?.id ?? "";
-    el.append("Show more…");
+    if ((this.limits.get(parent?.id ?? "") ?? page) < most) {
+      el.dataset.more = parent?.id ?? "";
+      el.append("Show more…");
+    } else {
+      el.append(`The first ${most.toLocaleString("en")}. Find others by name.`);
+    }
     return el;
   }
 
@@ -200,17 +205,21 @@ export class Tree {
   /** @param {string | undefined} id @param {string | undefined} more */
   async act(id, more) {
     if (more !== undefined) {
-      this.limits.set(more, (this.limits.get(more) ?? page) * 5);
+      const had = this.limits.get(more) ?? page;
+      this.limits.set(more, Math.min(most, had * 5));
       const n = this.all().find((x) => x.id === more) ?? null;
       try {
         if (n) {
           n.children = await this.level(n, this.asking.signal);
           n.el.parentElement?.replaceWith(this.draw(n));
-          this.mark(this.chosen);
         } else {
-          await this.load(this.asking.signal, false);
+          await this.load(null, false);
         }
+        const first = (n ? n.children : this.top)?.[had];
+        if (first) this.move(first); // where "more" stood
+        else this.mark(this.chosen);
       } catch (err) {
+        this.limits.set(more, had);
         if (!this.asking.signal.aborted) this.on.fail(err);
       }
       return;

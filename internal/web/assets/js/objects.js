@@ -7,8 +7,9 @@
 // listed). The zoom is the range.
 
 import { ask, scopeOf } from "./api.js";
+import { action } from "./diff.js";
 import { recorded } from "./diff-bodies.js";
-import { element } from "./dom.js";
+import { element, replace, toast } from "./dom.js";
 import { History } from "./objects-history.js";
 import { depths, kind, parsePath, path, visible } from "./objects-key.js";
 import { Tree } from "./objects-tree.js";
@@ -52,6 +53,11 @@ let order = new Map();
 let known = [0, 1];
 let next = "";
 let paging = false;
+let failed = false; // the next lanes did not come
+// Of the questions for the lanes and for the tree, the last one counts.
+let askingLanes = new AbortController();
+let askingTree = new AbortController();
+let where = ""; // in the tree the crumbs say that one is
 let treeAsked = "";
 let lanesAsked = "";
 let zoomed = 0; // when the range was changed here last
@@ -59,6 +65,9 @@ let listening = new AbortController();
 /** @type {AbortSignal} */
 let signal = listening.signal;
 let again = 0;
+let top = 0; // place of the newest row that came live
+let followed = 0; // the timer until the history is asked for again
+let frame = 0;
 
 /** @param {URLSearchParams} p */
 function under(p) {
@@ -68,10 +77,11 @@ function under(p) {
 
 /** The filter with what the tree is searched for. @param {State} state */
 function celOf(state) {
-  const find = state.params.get("find")?.trim().toLowerCase();
-  if (!find) return state.cel ?? "";
-  const q = quote(find);
-  const found = ["name", "namespace", "resource", "cluster"].map((c) => `${c}.contains(${q})`).join(" || ");
+  const typed = state.params.get("find")?.trim();
+  if (!typed) return state.cel ?? "";
+  // Names are in small letters, but for a few that are found as they are written.
+  const texts = [...new Set([typed.toLowerCase(), typed])];
+  const found = ["name", "namespace", "resource", "cluster"].flatMap((c) => texts.map((x) => `${c}.contains(${quote(x)})`)).join(" || ");
   return state.cel ? `(${state.cel}) && (${found})` : found;
 }
 
@@ -119,8 +129,11 @@ function ms(text) {
 
 /** @param {State} state */
 async function askLanes(state) {
-  const asking = signal;
+  askingLanes.abort();
+  askingLanes = new AbortController();
+  const asking = AbortSignal.any([signal, askingLanes.signal]);
   parts.timeline.setAttribute("aria-busy", "true");
+  const asked = `${celOf(state)}\n${state.params.get("under") ?? ""}`;
   /** @type {LanesAnswer} */
   let a;
   try {
@@ -139,6 +152,10 @@ async function askLanes(state) {
     }
   } catch (err) {
     if (asking.aborted) return;
+    if (base?.question !== asked) {
+      rows = new Map(); // of another question
+      show();
+    }
     parts.state.replaceChildren(failure(err, () => app.go(() => {}, { again: true })));
     parts.state.hidden = false;
     parts.timeline.removeAttribute("aria-busy");
@@ -147,9 +164,9 @@ async function askLanes(state) {
   }
   parts.timeline.removeAttribute("aria-busy");
   next = a.next ?? "";
+  failed = false;
   const from = ms(a.range?.from) || state.from;
   const to = Math.max(from + 1, ms(a.range?.to) || state.to || Date.now());
-  const asked = `${celOf(state)}\n${state.params.get("under") ?? ""}`;
   const lanes = new Map((a.lanes ?? []).map((l) => [path(l.key), Lane.from(l)]));
   if (!base || base.question !== asked || from < base.from || to > base.to || again) {
     if (base?.question !== asked) order = new Map();
@@ -183,18 +200,19 @@ function show() {
   const list = [...rows.values()].sort((a, b) => (order.get(a.id) ?? 0) - (order.get(b.id) ?? 0));
   const { since, until } = app.state();
   parts.timeline.style.setProperty("--rows", String(list.length));
-  timeline.endless = next !== "" && rows.size < mostLanes;
+  timeline.endless = next !== "";
   // Before an open beginning there is nothing, and that is known.
   timeline.setRows(list, [since ? known[0] : -Infinity, until ? known[1] : Infinity]);
+  if (rows.size) parts.state.hidden = true;
   mark(app.state());
 }
 
 /** The next lanes, when the last ones came into sight. */
 async function more() {
-  if (!next || paging || rows.size >= mostLanes) return;
+  if (!next || paging || failed || rows.size >= mostLanes) return;
   paging = true;
   const state = app.state();
-  const asking = signal;
+  const asking = AbortSignal.any([signal, askingLanes.signal]);
   try {
     const p = lanesParams(state, next);
     // The same range and bins as before, also where the range is open.
@@ -218,8 +236,18 @@ async function more() {
       if (base) add(id, lane, base, known[0], known[1], state);
     }
     show();
-  } catch {
-    next = ""; // what is there stays; another question asks again
+  } catch (err) {
+    if (asking.aborted) return;
+    failed = true; // what is there stays
+    const told = element("p", "banner warn", "");
+    told.setAttribute("role", "alert");
+    const button = action("Try again", () => {
+      told.remove();
+      failed = false;
+      more();
+    });
+    told.append(element("b", "", "The rows behind these did not come. "), visible(err instanceof Error ? err.message : String(err)), " ", button);
+    parts.warnings.append(told);
   } finally {
     paging = false;
   }
@@ -249,13 +277,17 @@ function tell(state, warnings) {
 
 /** @param {State} state @param {boolean} search */
 async function askTree(state, search) {
-  const asking = signal;
+  askingTree.abort();
+  askingTree = new AbortController();
+  const asking = AbortSignal.any([signal, askingTree.signal]);
   const [u, o] = [under(state.params), parsePath(state.params.get("object"))];
   if (u) tree.reveal(u.key, u.depth + 1);
   if (o?.depth === depths.object) tree.reveal(o.key, o.depth);
   parts.tree.setAttribute("aria-busy", "true");
   try {
     await tree.load(asking, search);
+    parts.none.textContent = "No object matches.";
+    parts.none.hidden = tree.top.length > 0;
   } catch (err) {
     if (asking.aborted) return;
     treeAsked = "";
@@ -263,7 +295,6 @@ async function askTree(state, search) {
   }
   if (asking.aborted) return;
   parts.tree.removeAttribute("aria-busy");
-  parts.none.hidden = tree.top.length > 0;
 }
 
 /** @param {unknown} err */
@@ -287,6 +318,9 @@ function mark(state) {
 
 /** Where in the tree the timeline is. @param {{key: Key, depth: number} | null} u */
 function crumbs(u) {
+  const now = JSON.stringify([u, String(app.state().params)]);
+  if (now === where) return; // drawn anew, they would lose the focus
+  where = now;
   const link = (/** @type {string} */ text, /** @type {string | null} */ to) => {
     const a = document.createElement("a");
     a.href = app.link("objects", (p) => {
@@ -303,7 +337,7 @@ function crumbs(u) {
     if (u.depth > 2) list.push(link(visible(kind(u.key)), path(u.key, 3)));
   }
   list[list.length - 1].setAttribute("aria-current", "true");
-  parts.crumbs.replaceChildren(...list);
+  replace(parts.crumbs, ...list);
 }
 
 /** @param {State} state @param {boolean} fresh ask for the history even if it is the same object's */
@@ -332,7 +366,7 @@ function build(root) {
       });
       if (depth === depths.object) drawer(false);
     },
-    fail: failTree,
+    fail: (err) => toast(err instanceof Error ? err.message : String(err)),
   });
   timeline = new Timeline(parts.timeline, {
     range: toRange,
@@ -353,7 +387,10 @@ function build(root) {
     },
     more,
   });
-  history = new History(parts.history, app, (names) => timeline.select(timeline.selected, names));
+  history = new History(parts.history, app, {
+    named: (names) => timeline.select(timeline.selected, names),
+    left: () => timeline.list.focus({ preventScroll: true }),
+  });
   legend(parts.legend, readColours(root));
 }
 
@@ -421,6 +458,9 @@ export const view = {
       rows = new Map();
       base = null;
       [treeAsked, lanesAsked] = ["", ""];
+      askingLanes.abort();
+      askingTree.abort();
+      for (const el of [parts.timeline, parts.tree]) el.removeAttribute("aria-busy");
       timeline.setRows([], known);
       parts.state.hidden = false;
       parts.state.replaceChildren(empty("The filter cannot be read", "It says why above. Nothing was asked."));
@@ -432,7 +472,10 @@ export const view = {
     if (fresh) again = 1; // asked again: what is known may be old
     const work = [];
     const search = (p.get("find") ?? "") !== "";
-    if (why.zone) timeline.draw();
+    if (why.zone) {
+      timeline.hideTip();
+      timeline.draw();
+    }
     mark(state);
     if (lanes !== lanesAsked || fresh) {
       lanesAsked = lanes;
@@ -452,6 +495,11 @@ export const view = {
 
   unmount() {
     listening.abort();
+    for (const asking of [askingLanes, askingTree]) asking.abort();
+    clearTimeout(followed);
+    cancelAnimationFrame(frame);
+    followed = frame = 0;
+    where = "";
     history.close();
     timeline.destroy();
     parts.tree.replaceWith(parts.tree.cloneNode(false));
@@ -496,31 +544,36 @@ export const view = {
       const key = { cluster: e.cluster ?? "", namespace: e.namespace ?? "", api_group: e.api_group ?? "", resource: e.resource ?? "", name: e.name ?? "" };
       const u = under(state.params);
       if (!key.resource || (u && path(key, u.depth) !== path(u.key, u.depth))) return;
+      const at = ms(e.time);
+      if (at < state.from || (state.to && at >= state.to)) return;
       const id = path(key);
       let row = rows.get(id);
-      const other = !row;
       if (!row) {
+        // What is new stands at the top, and what stands last gives way.
+        if (rows.size >= mostLanes) rows.delete(timeline.rows.findLast((r) => rows.has(r.id) && r.id !== timeline.selected)?.id ?? "");
         row = new Row(id, key);
         row.from = known[0];
         rows.set(id, row);
-        // What is new stands at the top.
-        order.set(id, Math.min(0, ...order.values()) - 1);
+        top--;
+        order.set(id, top);
       }
-      const at = ms(e.time);
       row.live().push(at, kindOfEvent(e), 1, e.id);
       if (!state.until && at > known[1]) {
         const follows = timeline.to >= known[1];
         known[1] = at + (known[1] - known[0]) * 0.02;
         if (follows && !timeline.busy) timeline.setRange(timeline.from, known[1]);
       }
-      if (other) show();
-      else timeline.draw();
-      if (id === timeline.selected) {
-        clearTimeout(followed);
-        followed = setTimeout(() => showHistory(app.state(), true), 300);
-      }
+      timeline.draw();
+      frame ||= requestAnimationFrame(() => {
+        frame = 0;
+        if (rows.size !== timeline.rows.length || timeline.rows.some((r) => !rows.has(r.id))) show();
+      });
+      if (id !== timeline.selected) return;
+      // Not later the more often it changes.
+      followed ||= setTimeout(() => {
+        followed = 0;
+        showHistory(app.state(), true);
+      }, 300);
     },
   },
 };
-
-let followed = 0;

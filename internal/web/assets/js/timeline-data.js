@@ -90,8 +90,9 @@ export class Lane {
 
 /**
  * Lives from marks: a successful write says that the object was there, one that
- * deletes that it was there until then. A pod is deleted twice, by whom and by
- * its kubelet, so the last deletion in a row counts.
+ * deletes that it was there until then. What is deleted may stay for a while: a
+ * pod until its kubelet deletes it once more, others until their finalizers are
+ * taken off. Nothing but a creation brings it back, so the last write counts.
  * @param {Part[]} list
  * @returns {Span[]}
  */
@@ -117,7 +118,7 @@ export function spansOf(list) {
         continue;
       }
       const s = /** @type {Span} */ (now ?? begin(-Infinity, false));
-      s.gone = kind >> 2 === 2;
+      s.gone ||= kind >> 2 === 2;
       s.to = s.gone ? t : Infinity;
     }
   }

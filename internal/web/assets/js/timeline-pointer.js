@@ -34,9 +34,22 @@ export function listenPointer(tl) {
     },
     { signal },
   );
+  const up = (/** @type {PointerEvent} */ e) => {
+    if (!down.delete(e.pointerId)) return;
+    const only = [...down.values()][0];
+    if (only) start = { ...start, x: only.x, y: only.y, from: tl.from, to: tl.to, wide: 0 };
+    else {
+      tl.dragging = false;
+      tl.body.classList.remove("dragging");
+      if (start.moved) tl.settle();
+      else if (e.type === "pointerup") tl.click(e);
+    }
+  };
   tl.body.addEventListener(
     "pointermove",
     (e) => {
+      // A button that was let go where nobody was told is up too.
+      if (e.buttons === 0) up(e);
       const p = down.get(e.pointerId);
       if (!p) {
         tl.hover(e);
@@ -62,17 +75,6 @@ export function listenPointer(tl) {
     },
     { signal },
   );
-  const up = (/** @type {PointerEvent} */ e) => {
-    if (!down.delete(e.pointerId)) return;
-    const only = [...down.values()][0];
-    if (only) start = { ...start, x: only.x, y: only.y, from: tl.from, to: tl.to, wide: 0 };
-    else {
-      tl.dragging = false;
-      tl.body.classList.remove("dragging");
-      if (start.moved) tl.settle();
-      else if (e.type === "pointerup") tl.click(e);
-    }
-  };
   tl.body.addEventListener("pointerup", up, { signal });
   tl.body.addEventListener("pointercancel", up, { signal });
   tl.body.addEventListener("pointerleave", () => tl.hideTip(), { signal });

@@ -5,7 +5,7 @@ import { element } from "./dom.js";
 import { place, title } from "./objects-key.js";
 import { words } from "./timeline-data.js";
 import { rowHeight } from "./timeline-draw.js";
-import { text } from "./time.js";
+import { isLocal, text } from "./time.js";
 
 /** @typedef {import("./timeline-data.js").Row} Row */
 /** @typedef {import("./timeline.js").Timeline} Timeline */
@@ -48,14 +48,13 @@ export class Options {
         el.children[0].textContent = full.slice(0, cut + 1);
         el.children[1].textContent = full.slice(cut + 1);
         el.children[2].textContent = row.key.namespace ? place({ ...row.key, cluster: "" }) : "";
-        el.setAttribute("aria-setsize", String(tl.rows.length));
         el.setAttribute("aria-posinset", String(i + 1));
       }
+      el.setAttribute("aria-setsize", String(tl.rows.length));
       const said = summary(row, tl.known);
-      if (el.children[3].textContent !== said) {
-        el.children[3].textContent = said;
-        el.title = `${title(row.key)}, ${place(row.key)}: ${said}`;
-      }
+      if (el.children[3].textContent !== said) el.children[3].textContent = said;
+      const whole = `${title(row.key)}, ${place(row.key)}: ${said}`;
+      if (el.title !== whole) el.title = whole;
       el.setAttribute("aria-selected", String(row.id === tl.selected));
       el.classList.toggle("active", i === tl.active);
       if (i === tl.active) activeId = el.id;
@@ -67,7 +66,7 @@ export class Options {
 
 /** What a row's marks in a range say. @param {Row} row @param {[number, number]} range */
 function summary(row, range) {
-  const key = `${range[0]} ${range[1]} ${row.fine?.n ?? 0} ${row.base?.n ?? 0}`;
+  const key = `${isLocal()} ${range[0]} ${range[1]} ${row.fine?.n ?? 0} ${row.base?.n ?? 0}`;
   const kept = summaries.get(row);
   if (kept?.key === key) return kept.text;
   const sums = new Map();

@@ -28,7 +28,10 @@ import { text } from "./time.js";
 
 const overscan = 5 * rowHeight;
 export const shortest = 20; // ms: a range is not zoomed further
-export const longest = 40 * 365 * 86400e3;
+export const longest = 100 * 365 * 86400e3;
+// What a question may ask for: times from 1970 on, in years of four digits.
+const earliest = 0;
+const latest = Date.UTC(9999, 11, 31);
 const rest = 220; // ms without a gesture before the range is told
 
 export class Timeline {
@@ -241,6 +244,11 @@ export class Timeline {
     });
     this.sizes.observe(this.body);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.restyle(), { signal });
+    const sharp = () => {
+      const now = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+      now.addEventListener("change", () => (this.measure(), sharp()), { signal, once: true }); // on another screen
+    };
+    sharp();
   }
 
   /** @param {number} x pixels from the canvas's left */
@@ -250,8 +258,8 @@ export class Timeline {
 
   /** @param {number} from @param {number} span */
   move(from, span) {
-    this.from = from;
-    this.to = from + span;
+    this.from = Math.max(earliest, Math.min(latest - span, from));
+    this.to = this.from + span;
     this.draw();
     this.settle();
   }
@@ -384,7 +392,7 @@ export class Timeline {
         return true;
       case "Enter":
       case " ":
-        if (this.rows[this.active]) this.on.select(this.rows[this.active], this.stepped?.row === this.rows[this.active] ? this.stepped : null);
+        if (this.rows[this.active]) this.on.select(this.rows[this.active], this.stepped?.row.id === this.rows[this.active].id ? this.stepped : null);
         return true;
     }
     return false;
@@ -394,13 +402,8 @@ export class Timeline {
   step(by) {
     const row = this.rows[this.active];
     if (!row) return;
-    const from = this.stepped?.row === row ? this.stepped.time : by > 0 ? this.from : this.to;
-    const list = row.parts(-Infinity, Infinity);
-    if (by < 0) list.reverse();
-    for (const { lane, i, j } of list) {
-      const k = by > 0 ? Math.max(i, lane.find(from + 1e-6)) : Math.min(j, lane.find(from)) - 1;
-      if (k < i || k >= j) continue;
-      const hit = { row, time: lane.time[k], kind: lane.kind[k], count: lane.count[k], id: lane.id[k] };
+    const hit = this.following(row, by);
+    if (hit) {
       this.stepped = hit;
       if (hit.time < this.from || hit.time > this.to) this.move(hit.time - (this.to - this.from) / 2, this.to - this.from);
       this.line.hidden = false;
@@ -412,6 +415,22 @@ export class Timeline {
       return;
     }
     this.said.textContent = by > 0 ? "no later mark" : "no earlier mark";
+  }
+
+  /** The mark after or before the one that was stepped to, or from the edge on. @param {Row} row @param {number} by @returns {Hit | null} */
+  following(row, by) {
+    const was = this.stepped;
+    const now = was && was.row.id === row.id && was.time >= this.from && was.time <= this.to ? was : null;
+    const from = now ? now.time : by > 0 ? this.from : this.to;
+    /** @type {Hit[]} */
+    const marks = [];
+    for (const { lane, i, j } of row.parts(-Infinity, Infinity)) {
+      for (let k = i; k < j; k++) marks.push({ row, time: lane.time[k], kind: lane.kind[k], count: lane.count[k], id: lane.id[k] });
+    }
+    if (by < 0) marks.reverse();
+    // Of several at one time, those behind the one that was told come next.
+    const told = now ? marks.findIndex((m) => m.time === now.time && m.kind === now.kind) : -1;
+    return marks.slice(told + 1).find((m) => (told >= 0 ? true : by > 0 ? m.time >= from : m.time < from)) ?? null;
   }
 
   /** @param {number} i */
