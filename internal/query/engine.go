@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -291,26 +290,4 @@ func joinWarnings(all ...Warnings) Warnings {
 // SQL implements [Questions].
 func (g *Engine) SQL(ctx context.Context, sql string, yield func(SQLRow) error) (Warnings, error) {
 	return g.src.SQL(ctx, sql, yield)
-}
-
-// Quote writes s as a CEL string. Whatever is in s, it stays one string.
-func Quote(s string) string {
-	const digits = "0123456789abcdef"
-	b := make([]byte, 0, len(s)+2)
-	b = append(b, '"')
-	for _, r := range s { // invalid UTF-8 becomes U+FFFD
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r == '\n':
-			b = append(b, `\n`...)
-		case r == '\t':
-			b = append(b, `\t`...)
-		case r < 0x10000 && !strconv.IsPrint(r):
-			b = append(b, '\\', 'u', digits[r>>12], digits[r>>8&15], digits[r>>4&15], digits[r&15])
-		default:
-			b = append(b, string(r)...)
-		}
-	}
-	return string(append(b, '"'))
 }

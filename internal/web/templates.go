@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"html/template"
 	"net/http"
-	"strings"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
 	"github.com/ktrail/ktrail/internal/visible"
 )
 
@@ -44,36 +44,5 @@ func (s *server) render(w http.ResponseWriter, status int, name string, data any
 	return err
 }
 
-// celEquals is column == "value" with the value quoted as CEL reads it. Everything
-// but plain ASCII is escaped, so that no value can end the quotes.
-func celEquals(column, value string) string {
-	var b strings.Builder
-	b.WriteString(column + ` == "`)
-	for _, r := range value {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r >= ' ' && r < 0x7f:
-			b.WriteRune(r)
-		default:
-			b.WriteString(escapeRune(r))
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
-
-func escapeRune(r rune) string {
-	const hex = "0123456789abcdef"
-	digits, prefix := 4, `\u`
-	if r > 0xffff {
-		digits, prefix = 8, `\U`
-	}
-	out := make([]byte, digits)
-	for i := digits - 1; i >= 0; i-- {
-		out[i] = hex[r&0xf]
-		r >>= 4
-	}
-	return prefix + string(out)
-}
+// celEquals is column == "value".
+func celEquals(column, value string) string { return column + " == " + query.Quote(value) }

@@ -88,8 +88,11 @@ export function sameQuestion(a, b) {
   );
 }
 
+// What is shown as it is; the rest a reader would not see. The server's query.Quote has the same.
+const shown = /^(?: |\p{VS}|(?!\p{DI})[\p{L}\p{M}\p{N}\p{P}\p{S}])$/u;
+
 /**
- * A value as CEL reads it. Everything but plain ASCII is escaped.
+ * A value as CEL reads it.
  * @param {string} v
  */
 export function quote(v) {
@@ -97,7 +100,9 @@ export function quote(v) {
   for (const c of v) {
     const n = c.codePointAt(0) ?? 0;
     if (c === '"' || c === "\\") out += "\\" + c;
-    else if (n >= 0x20 && n < 0x7f) out += c;
+    else if (c === "\n") out += "\\n";
+    else if (c === "\t") out += "\\t";
+    else if (shown.test(c)) out += c;
     else if (n > 0xffff) out += "\\U" + n.toString(16).padStart(8, "0");
     else out += "\\u" + n.toString(16).padStart(4, "0");
   }
