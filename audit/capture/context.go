@@ -3,7 +3,6 @@ package capture
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 
 	"github.com/ktrail/ktrail/audit"
@@ -22,12 +21,16 @@ type exchange struct {
 	auditID  string
 	long     bool
 
-	mu   sync.Mutex
-	rec  audit.Record
-	over bool // its last event was made: annotations come too late
+	mu     sync.Mutex
+	rec    audit.Record
+	object audit.ObjectRef // what rec.ObjectRef points to
+	status audit.Status    // what rec.ResponseStatus points to
+	over   bool            // its last event was made: annotations come too late
 
-	in  *reading // of the request's body, nil if it is not recorded
-	out writer
+	in  reading // of the request's body
+	out writer  // of the answer
+
+	one [1]audit.Event // the event on its way to the sink
 }
 
 type exchangeKey struct{}
@@ -68,15 +71,12 @@ func Annotate(ctx context.Context, key, value string) {
 	x.annotate(key, value)
 }
 
-// annotate sets an annotation. x.mu is held. Events that were made share the map of
-// their time, so it is copied, not changed.
+// annotate sets an annotation. x.mu is held.
 func (x *exchange) annotate(key, value string) {
-	notes := make(map[string]string, len(x.rec.Annotations)+2)
-	for k, v := range x.rec.Annotations {
-		notes[k] = v
+	if x.rec.Annotations == nil {
+		x.rec.Annotations = map[string]string{}
 	}
-	notes[key] = value
-	x.rec.Annotations = notes
+	x.rec.Annotations[key] = value
 }
 
 // Impersonated records that the request of ctx is made as user, and by which constraint
@@ -129,15 +129,3 @@ func cutID(id string) string {
 	}
 	return id
 }
-
-// handler is the http.Handler that [Handler] returns.
-type handler struct {
-	Options
-	next http.Handler
-}
-
-// reading is what is kept of a request's body while the handler reads it.
-type reading struct{}
-
-// writer is the ResponseWriter that the handler sees.
-type writer struct{}

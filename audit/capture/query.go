@@ -65,7 +65,9 @@ func listOrWatch(query string) (verb, name string) {
 // selectedName is the value that a field selector wants of metadata.name exactly, and whether it does.
 // It reads as k8s.io/apimachinery/pkg/fields does: terms with commas between them, a
 // backslash before a comma, an equals sign or a backslash that is part of a value.
+// Where several terms want a name, the first in the order of their text counts.
 func selectedName(selector string) (name string, found bool) {
+	first := ""
 	for term := range splitTerms(selector) {
 		if term == "" {
 			continue
@@ -78,8 +80,8 @@ func selectedName(selector string) (name string, found bool) {
 		if !ok {
 			return "", false
 		}
-		if !found && op != "!=" && field == "metadata.name" {
-			name, found = value, true
+		if op != "!=" && field == "metadata.name" && (!found || term < first) {
+			name, found, first = value, true, term
 		}
 	}
 	return name, found

@@ -160,3 +160,13 @@ func lower(method string) string {
 	}
 	return strings.ToLower(method)
 }
+
+// isAPI is whether a path is one of the API's, of a resource or above.
+func (v *Resolver) isAPI(path string) bool {
+	prefixes := v.Prefixes
+	if prefixes == nil {
+		prefixes = kubePrefixes
+	}
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return slices.Contains(prefixes, first)
+}
