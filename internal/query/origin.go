@@ -444,7 +444,7 @@ func (t *tracer) controllerOf(object map[string]any) link {
 			continue
 		}
 		// The plural of a custom resource is not in its objects; most are regular.
-		l := link{ObjectKey: ObjectKey{Cluster: t.cluster, Namespace: t.namespace, APIGroup: group, Resource: strings.ToLower(kind) + "s", Name: name}}
+		l := link{ObjectKey: ObjectKey{Cluster: t.cluster, Namespace: t.namespace, APIGroup: group, Resource: pluralOf(strings.ToLower(kind)), Name: name}}
 		if k := findResource(kind, group, true); k != nil {
 			l.Resource = k.plural
 		}
@@ -523,11 +523,19 @@ func random(s string, least, most int) bool {
 
 // nounOf is "deployment web".
 func nounOf(k ObjectKey) string {
-	noun := shown(k.Resource)
-	if r := findResource(k.Resource, k.APIGroup, true); r != nil {
-		noun = spaced(r.singular)
+	noun := Noun(k)
+	if findResource(k.Resource, k.APIGroup, true) == nil {
+		noun = shown(noun) // text of an event
 	}
 	return noun + " " + shown(k.Name)
+}
+
+// Noun is what one object of k's kind is called: "deployment".
+func Noun(k ObjectKey) string {
+	if r := findResource(k.Resource, k.APIGroup, true); r != nil {
+		return spaced(r.singular)
+	}
+	return singularOf(k.Resource)
 }
 
 // sentence tells the whole in one line.

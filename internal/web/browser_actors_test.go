@@ -112,7 +112,7 @@ func TestActorsInChromium(t *testing.T) {
 				t.Errorf("new are\n%s\nwithout %s", news, want)
 			}
 		}
-		if judged := eval[string](b, text); !strings.Contains(judged, "does not reach back 30 days before the range: this is against what it has since 2026-11-22 15:36:23 UTC") {
+		if judged := eval[string](b, text); !strings.Contains(judged, "does not reach back 30 days before the range: this is against what it has since 2026-11-22 15:36:23") {
 			t.Errorf("the page does not say how sure it is:\n%s", judged)
 		}
 		b.is(`document.querySelector("tr.session .tag.new") && document.querySelector(".lane .tag.new") && document.querySelector(".heat td.new")`)

@@ -28,8 +28,10 @@ type actorDay struct {
 	Heat     heatMap
 	News     []newsRow
 	Chains   []chain
-	// Judged says what is called new, and how sure that is.
+	// Judged says what is called new, and how sure that is; if by a part of the 30
+	// days, Reach is their beginning.
 	Judged string
+	Reach  audit.Time
 	Recent string // where the range has a start, "" if it has one
 }
 
@@ -128,7 +130,7 @@ func (d *actorDay) fill() {
 		c := chain{Origin: o, URL: d.Query.events(d.own() + " && " + celEquals("pod", o.Pod))}
 		for _, step := range o.Steps {
 			k := step.Object
-			cs := chainStep{OriginStep: step, Noun: strings.TrimSuffix(k.Resource, "s"), By: d.Actor(step.User)}
+			cs := chainStep{OriginStep: step, Noun: query.Noun(k), By: d.Actor(step.User)}
 			if step.ID != 0 {
 				q := pageQuery{Filter: keyCEL(k), Since: d.Query.Since, Until: d.Query.Until, Event: strconv.FormatInt(step.ID, 10)}
 				cs.Event = q.URL()
@@ -156,7 +158,8 @@ func (d *actorDay) judge() {
 	case d.Answer.Since == 0 || d.Answer.Since >= d.Range.From:
 		d.Judged = "The store holds nothing from before the range, so nothing can be called new."
 	default:
-		d.Judged = "The store does not reach back " + strings.TrimPrefix(month, "the ") + " the range: this is against what it has since " + d.Answer.Since.Std().Format(time.DateTime) + " UTC."
+		d.Judged = "The store does not reach back " + strings.TrimPrefix(month, "the ") + " the range: this is against what it has since"
+		d.Reach = d.Answer.Since
 	}
 }
 
@@ -214,7 +217,11 @@ func actionCEL(keys []string) string {
 }
 
 func keyCEL(k query.ObjectKey) string {
-	cel := celEquals("resource", k.Resource) + " && " + celEquals("api_group", k.APIGroup) + " && " + celEquals("namespace", k.Namespace)
+	cel := ""
+	if k.Cluster != "" {
+		cel = celEquals("cluster", k.Cluster) + " && "
+	}
+	cel += celEquals("resource", k.Resource) + " && " + celEquals("api_group", k.APIGroup) + " && " + celEquals("namespace", k.Namespace)
 	if k.Name != "" {
 		cel += " && " + celEquals("name", k.Name)
 	}

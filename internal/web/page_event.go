@@ -103,10 +103,10 @@ func newEventView(e *audit.Event, q pageQuery) *eventView {
 	}
 	elsewhere := pageQuery{Since: q.Since, Until: q.Until}
 	if e.User != "" {
-		v.ActorURL = elsewhere.in(actorPath(e.User)).URL()
+		v.ActorURL = elsewhere.toActor(e.User).URL()
 	}
 	if e.AsUser != "" {
-		v.AsURL = elsewhere.in(actorPath(e.AsUser)).URL()
+		v.AsURL = elsewhere.toActor(e.AsUser).URL()
 	}
 	if e.Resource != "" {
 		to := elsewhere.in("/objects")

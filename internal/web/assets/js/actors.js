@@ -6,7 +6,7 @@
 
 import { follow, startOver, tick } from "./actors-live.js";
 import { moveInHeat, rove } from "./actors-heat.js";
-import { byId, load } from "./dom.js";
+import { byId, load, replace } from "./dom.js";
 import { and, condition } from "./state.js";
 import { failure, loading } from "./states.js";
 
@@ -51,7 +51,7 @@ async function draw(part, host, p, signal, fresh) {
   if (fresh) host.replaceChildren(loading());
   try {
     const html = await load(`/page/actors/${part}?${p}`, signal);
-    if (!signal.aborted) host.replaceChildren(html);
+    if (!signal.aborted) replace(host, html);
   } catch (err) {
     if (!signal.aborted) host.replaceChildren(failure(err, again));
   }
@@ -184,14 +184,17 @@ export const view = {
   live: {
     url(state) {
       const p = new URLSearchParams(state.params);
-      p.delete("live");
+      // How the list is shown does not matter to what comes: the stream goes on.
+      for (const n of ["live", ...keepOf]) p.delete(n);
       if (state.last) p.set("after", state.last);
       const user = userOf(state);
       if (user) p.set("actor", user);
       return "/page/actors/follow?" + p;
     },
     event: "request",
-    take: (data, state) => follow(data, userOf(state)),
+    take(data, state) {
+      if (userOf(state) === shownUser) follow(data, shownUser);
+    },
   },
 
   exported() {

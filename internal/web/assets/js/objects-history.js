@@ -7,7 +7,7 @@ import { policyRule, recorded } from "./diff-bodies.js";
 import { jsonText, readPatch, sentence } from "./diff-patch.js";
 import { element, replace, toast } from "./dom.js";
 import { path, place, short, title, visible } from "./objects-key.js";
-import { bodied, counts, isStatus, link, outcome, shortPath, verbClass, who } from "./objects-words.js";
+import { actorURL, bodied, counts, isStatus, link, outcome, shortPath, verbClass, who } from "./objects-words.js";
 import { quote } from "./state.js";
 import { failure, loading } from "./states.js";
 import { timeElement } from "./time.js";
@@ -288,7 +288,7 @@ export class History {
   actor(e) {
     const span = element("span", "by", "");
     const a = (/** @type {string} */ user) => {
-      const el = link(user.startsWith(accounts) ? short(user.slice(accounts.length), 120) : short(user, 120), this.app.link("actors", undefined, "/actors/" + encodeURIComponent(user)));
+      const el = link(user.startsWith(accounts) ? short(user.slice(accounts.length), 120) : short(user, 120), actorURL(this.app, user));
       el.title = `What else ${short(user)} did`;
       // The part that all service accounts share gives way where there is little room.
       if (user.startsWith(accounts)) el.prepend(element("span", "prefix", accounts));

@@ -45,6 +45,21 @@ export function shortPath(p) {
   return "…" + p.slice(-21);
 }
 
+/**
+ * The page of a user in the same range, of all that the user did: a filter that
+ * led here would hide the rest.
+ * @param {import("./view.js").App} app
+ * @param {string} user
+ */
+export function actorURL(app, user) {
+  const dots = user === "." || user === ".."; // browsers take them out of a path
+  const change = (/** @type {URLSearchParams} */ p) => {
+    for (const n of [...p.keys()]) if (!["since", "until", "live"].includes(n)) p.delete(n);
+    if (dots) p.set("actor", user);
+  };
+  return app.link("actors", change, dots ? undefined : "/actors/" + encodeURIComponent(user));
+}
+
 /** @param {string} text @param {string} url */
 export function link(text, url) {
   const a = document.createElement("a");
