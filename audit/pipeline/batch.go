@@ -51,7 +51,8 @@ type BatchOptions struct {
 	MaxWait time.Duration
 	// Workers is how many batches may be under way at once; 0 is 1, which keeps the order.
 	Workers int
-	// Overflow takes what finds no room, in the caller's time; nil loses it.
+	// Overflow takes what finds no room, in the caller's time, and what is left when the time to
+	// close is over; nil loses it.
 	Overflow Sink
 	// Ledger is told of what is lost after Send returned.
 	Ledger *Ledger
@@ -260,7 +261,7 @@ func (b *Batch) Held() (events int, bytes int64) {
 }
 
 // Close implements [Sink]: it hands on what is held. When ctx ends before that is done,
-// what is under way is cancelled, and the rest comes back as a [Loss].
+// what is under way is cancelled, and the rest goes to Overflow or comes back as a [Loss].
 func (b *Batch) Close(ctx context.Context) error {
 	b.mu.Lock()
 	b.closed = true
@@ -285,7 +286,10 @@ func (b *Batch) Close(ctx context.Context) error {
 		}
 	}
 	var err error
-	if len(left) > 0 {
+	switch {
+	case len(left) > 0 && b.o.Overflow != nil:
+		err = b.o.Overflow.Send(ctx, left)
+	case len(left) > 0:
 		err = &Loss{Sink: bufferName, Reason: ReasonStop, Events: left}
 	}
 	return errors.Join(err, b.next.Close(ctx))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -105,19 +104,14 @@ func (r report) event(now time.Time) (audit.Event, error) {
 	}
 	text := strconv.FormatInt(r.lost, 10) + " audit events were " + what + " by " + cmp.Or(r.sink, "the pipeline") + ": " + string(r.reason) +
 		"; " + strconv.FormatInt(r.total, 10) + " since the start"
-	at := audit.TimeOf(now).String()
-	line, err := json.Marshal(map[string]any{
-		"kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": audit.LevelMetadata, "auditID": newID(), "stage": audit.StageResponseComplete,
-		"requestURI": ReportURI, "verb": "lose", "user": map[string]any{"username": reportUser}, "userAgent": reportUser,
-		"responseStatus":           map[string]any{"metadata": map[string]any{}, "status": "Failure", "message": text},
-		"requestReceivedTimestamp": at, "stageTimestamp": at, "annotations": notes,
-	})
-	var ev audit.Event
-	if err == nil {
-		err = audit.Decode(line, &ev)
+	rec := audit.Record{
+		Level: audit.LevelMetadata, AuditID: newID(), Stage: audit.StageResponseComplete,
+		RequestURI: ReportURI, Verb: "lose", User: audit.UserInfo{Username: reportUser}, UserAgent: reportUser,
+		ResponseStatus: &audit.Status{Status: "Failure", Message: text},
+		Received:       audit.TimeOf(now), Time: audit.TimeOf(now),
+		Annotations: notes, Rule: reportRule,
 	}
-	ev.Rule = reportRule
-	return ev, err
+	return rec.Event()
 }
 
 // newID is a random UUID (RFC 9562, version 4).

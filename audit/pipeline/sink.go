@@ -103,6 +103,7 @@ const (
 	ReasonCut      Reason = "cut"       // nothing lost but bodies: the event was over the largest allowed
 	ReasonThrottle Reason = "throttle"  // over the allowed rate
 	ReasonDown     Reason = "down"      // the webhook did not take it, after all tries
+	ReasonRefused  Reason = "refused"   // the webhook will not take it, however often it is tried
 	ReasonDisk     Reason = "disk"      // the file could not be written
 	ReasonStop     Reason = "stop"      // still held when the time to stop was over
 	ReasonRedact   Reason = "redact"    // its secrets could not be taken out
