@@ -66,7 +66,7 @@ async function show(again) {
   const now = read(byId("scope"));
   toForm(now.params);
   links();
-  const asked = again || !sameQuestion(now.params, before.params);
+  const asked = again || now.path !== before.path || !sameQuestion(now.params, before.params);
   if (!asked) {
     drawn = now;
     return update(before, { asked });
