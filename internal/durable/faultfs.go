@@ -1,6 +1,9 @@
 package durable
 
-import "sync"
+import (
+	"io/fs"
+	"sync"
+)
 
 // Fault says what becomes of an operation.
 type Fault struct {
@@ -13,7 +16,7 @@ type Fault struct {
 type FaultFS struct {
 	FS
 	// Decide is given the operation's number, from 1, its kind (create, append,
-	// write, sync, mkdir, rename, remove, syncdir) and the file's name.
+	// write, sync, truncate, inherit, mkdir, rename, remove, syncdir) and the file's name.
 	Decide func(n int, op, name string) Fault
 
 	mu sync.Mutex
@@ -110,4 +113,12 @@ func (f *faultFile) Write(p []byte) (int, error) {
 
 func (f *faultFile) Sync() error {
 	return f.fs.do("sync", f.name, f.File.Sync)
+}
+
+func (f *faultFile) Truncate(size int64) error {
+	return f.fs.do("truncate", f.name, func() error { return f.File.Truncate(size) })
+}
+
+func (f *faultFile) Inherit(from fs.FileInfo) error {
+	return f.fs.do("inherit", f.name, func() error { return f.File.Inherit(from) })
 }

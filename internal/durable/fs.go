@@ -50,6 +50,21 @@ type File interface {
 	// may have dropped the pages that it could not write.
 	Sync() error
 	Close() error
+	// Stat tells about this file, whatever its name leads to by now; see [SameFile].
+	Stat() (fs.FileInfo, error)
+	// Truncate cuts the file to size bytes.
+	Truncate(size int64) error
+	// Inherit gives the file the mode, and where it can the owner, of another.
+	Inherit(from fs.FileInfo) error
+}
+
+// SameFile reports whether a and b, from one file system, are of one file.
+func SameFile(a, b fs.FileInfo) bool {
+	if x, ok := a.(memInfo); ok {
+		y, ok := b.(memInfo)
+		return ok && x.node != nil && x.node == y.node
+	}
+	return os.SameFile(a, b)
 }
 
 // Reader is a file being read.
@@ -64,12 +79,22 @@ type OS struct{}
 
 // Create implements [FS].
 func (OS) Create(name string) (File, error) {
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	return openFile(name, os.O_TRUNC)
 }
 
 // Append implements [FS].
 func (OS) Append(name string) (File, error) {
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	return openFile(name, os.O_APPEND)
+}
+
+type osFile struct{ *os.File }
+
+func openFile(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
 }
 
 type osReader struct {

@@ -28,7 +28,8 @@ type MemFS struct {
 
 type memNode struct {
 	data   []byte
-	synced int // bytes of data that survive
+	synced int         // bytes of data that survive
+	mode   fs.FileMode // 0 is 0600
 }
 
 // NewMemFS returns an empty file system.
@@ -157,6 +158,33 @@ func (f *memFile) Sync() error {
 
 func (f *memFile) Close() error { return nil }
 
+// Stat implements [File].
+func (f *memFile) Stat() (fs.FileInfo, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return f.node.info(f.name), nil
+}
+
+// Truncate implements [File]. It is durable at once.
+func (f *memFile) Truncate(size int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.fs.note("truncate %s", f.name)
+	if size < int64(len(f.node.data)) {
+		f.node.data = f.node.data[:size]
+	}
+	f.node.synced = min(f.node.synced, len(f.node.data))
+	return nil
+}
+
+// Inherit implements [File].
+func (f *memFile) Inherit(from fs.FileInfo) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.node.mode = from.Mode().Perm()
+	return nil
+}
+
 // Create implements [FS].
 func (m *MemFS) Create(name string) (File, error) { return m.open(name, true) }
 
@@ -267,6 +295,12 @@ type memInfo struct {
 	name string
 	size int64
 	dir  bool
+	mode fs.FileMode
+	node *memNode
+}
+
+func (n *memNode) info(name string) memInfo {
+	return memInfo{name: filepath.Base(name), size: int64(len(n.data)), mode: n.mode, node: n}
 }
 
 func (i memInfo) Name() string               { return i.name }
@@ -279,6 +313,9 @@ func (i memInfo) Info() (fs.FileInfo, error) { return i, nil }
 func (i memInfo) Mode() fs.FileMode {
 	if i.dir {
 		return fs.ModeDir | 0o700
+	}
+	if i.mode != 0 {
+		return i.mode
 	}
 	return 0o600
 }
@@ -298,7 +335,7 @@ func (m *MemFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	}
 	for n, node := range m.names {
 		if filepath.Dir(n) == name {
-			list = append(list, memInfo{name: filepath.Base(n), size: int64(len(node.data))})
+			list = append(list, node.info(n))
 		}
 	}
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
@@ -313,7 +350,7 @@ func (m *MemFS) Stat(name string) (fs.FileInfo, error) {
 		return memInfo{name: filepath.Base(name), dir: true}, nil
 	}
 	if n := m.names[name]; n != nil {
-		return memInfo{name: filepath.Base(name), size: int64(len(n.data))}, nil
+		return n.info(name), nil
 	}
 	return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 }
