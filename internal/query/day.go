@@ -325,25 +325,31 @@ func resourceText(group, resource, subresource string) string {
 // among is true of events whose columns have one of the rows' values each. It
 // narrows the work; which rows are meant is checked afterwards.
 func among(by []string, rows []GroupRow) *Filter {
-	and := make([]Expr, len(by))
+	and, texts := make([]Expr, len(by)), make([]string, len(by))
 	uses := map[string]bool{}
 	for i, name := range by {
 		in := &In{}
+		var quoted []string
 		seen := map[string]bool{}
 		for _, r := range rows {
 			if v := r.Keys[i]; !seen[v] {
 				seen[v] = true
 				in.Values = append(in.Values, v)
+				quoted = append(quoted, Quote(v))
 			}
 		}
 		uses[name] = true
+		list := "[" + strings.Join(quoted, ", ") + "]"
 		if column(name).Type == Strings {
 			and[i] = &Any{Column: name, X: in}
+			texts[i] = name + ".exists(x, x in " + list + ")"
 		} else {
 			in.Column = name
 			and[i] = in
+			texts[i] = name + " in " + list
 		}
 	}
 	x := logic("&&", and...)
-	return &Filter{text: "new", expr: x, match: compile(x), uses: uses}
+	// The text is the filter's own: questions with the same one are asked as one.
+	return &Filter{text: strings.Join(texts, " && "), expr: x, match: compile(x), uses: uses}
 }
