@@ -44,7 +44,8 @@ type BatchOptions struct {
 	Events int
 	Bytes  int64
 	// BatchEvents and BatchBytes end a batch; a batch has one event at least. BatchBytes
-	// counts lines with their newlines; 0 is no limit.
+	// counts lines with their newlines; 0 is no limit. A batch does not wait either when the
+	// buffer is full, or a quarter of Bytes taken.
 	BatchEvents int
 	BatchBytes  int64
 	// MaxWait is how long a batch may wait to be filled; 0 does not wait at all.
@@ -76,6 +77,7 @@ func (o *BatchOptions) validate() error {
 	case o.Ledger == nil:
 		return errors.New("make batch: it needs a ledger")
 	}
+	o.BatchEvents = min(o.BatchEvents, o.Events) // a buffer that is full must not wait for its batch to be
 	return nil
 }
 
@@ -147,9 +149,9 @@ func (b *Batch) grow() {
 	b.ring, b.head = ring, 0
 }
 
-// full is whether a whole batch waits.
+// full is whether what waits should not wait any longer.
 func (b *Batch) full() bool {
-	return b.count >= b.o.BatchEvents || b.o.BatchBytes > 0 && b.lines() >= b.o.BatchBytes
+	return b.count >= b.o.BatchEvents || b.o.BatchBytes > 0 && b.lines() >= b.o.BatchBytes || b.bytes >= max(1, b.o.Bytes/4)
 }
 
 // lines is the size of the lines that wait, with their newlines.

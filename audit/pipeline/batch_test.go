@@ -218,13 +218,13 @@ func TestBatchOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{start: time.Now(), open: make(chan struct{})}
 		var over take
-		b := batch(t, g, pipeline.BatchOptions{Events: 1, BatchEvents: 10, MaxWait: time.Hour, Overflow: &over, Ledger: pipeline.NewLedger(pipeline.LedgerOptions{})})
+		b := batch(t, g, pipeline.BatchOptions{Events: 1, BatchEvents: 10, Overflow: &over, Ledger: pipeline.NewLedger(pipeline.LedgerOptions{})})
 		if err := b.Send(t.Context(), events(t, "a b c")); err != nil || ids(over.all()) != "b c" {
 			t.Errorf("Send gave %v, the overflow has %q", err, ids(over.all()))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		time.Sleep(2 * time.Hour) // a is on its way and stuck
+		synctest.Wait() // a is on its way and stuck
 		if err := b.Send(t.Context(), events(t, "d")); err != nil {
 			t.Error(err)
 		}
@@ -251,6 +251,29 @@ func TestBatchEntersLosses(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A buffer that cannot hold a batch must not lose events while it waits for one.
+func TestBatchLargerThanBuffer(t *testing.T) {
+	for _, o := range []pipeline.BatchOptions{{Events: 4, BatchEvents: 400}, {Events: 400, BatchEvents: 400, Bytes: 8000}} {
+		synctest.Test(t, func(t *testing.T) {
+			g := &gate{start: time.Now()}
+			o.MaxWait, o.Ledger = time.Hour, pipeline.NewLedger(pipeline.LedgerOptions{})
+			b := batch(t, g, o)
+			for i := range 100 {
+				if err := b.Send(t.Context(), events(t, fmt.Sprint(i))); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			if n := len(g.all()); n < 90 {
+				t.Errorf("%d events left within the hour", n)
+			}
+			if err := b.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // Many senders, few workers: everything arrives once, each sender's in its order
