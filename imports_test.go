@@ -137,6 +137,10 @@ var house = map[string]room{
 		libs: []string{"go.yaml.in/yaml/v3"},
 		why:  "audit/... is a public library: no store, no query, no web",
 	},
+	"audit/backend": {
+		uses: []string{"audit", "audit/flags", "audit/logfile", "audit/pipeline", "audit/webhook"},
+		why:  "audit/... is a public library: no store, no query, no web",
+	},
 	"audit/capture": {
 		uses: []string{"audit", "audit/policy", "audit/pipeline"},
 		libs: []string{"github.com/fxamacker/cbor", "golang.org/x/sync", "sigs.k8s.io/yaml"},
