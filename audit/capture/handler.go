@@ -63,7 +63,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.Log.LogAttrs(x, slog.LevelWarn, "request was not authenticated",
 				slog.String("audit_id", cutID(x.auditID)), slog.String("error", err.Error()))
 			x.identity = Identity{}
-			x.fail(w, r, received, failure(http.StatusUnauthorized, "Unauthorized", "Unauthorized"))
+			x.fail(w, r, received, notIdentified(err))
 			return
 		}
 	}

@@ -76,6 +76,16 @@ func (a *Authenticator) Identify(r *http.Request) (Identity, error) {
 	return Identity{User: u}, nil
 }
 
+// notIdentified is the answer to a request whose user an [Identifier] did not find. An
+// API server says Unauthorized even where it could not ask; but programs take that
+// for bad credentials, and give up where they should try again.
+func notIdentified(err error) apiStatus {
+	if ask := (*AskError)(nil); errors.As(err, &ask) {
+		return failure(http.StatusServiceUnavailable, "ServiceUnavailable", "the credentials cannot be checked at the moment, try again")
+	}
+	return failure(http.StatusUnauthorized, "Unauthorized", "Unauthorized")
+}
+
 // credential is the credential that stays in a request.
 type credential int
 

@@ -86,7 +86,11 @@ func (m *impersonation) record(r *http.Request, wanted audit.UserInfo) {
 	if info == nil || user.Username == "" {
 		return
 	}
-	as, constraint, err := m.allowed(ctx, &user, &wanted, info)
+	token := bearerToken(r.Header)
+	if token == "" {
+		token, _ = socketToken(r) // a bad one was refused by whoever said who the user is
+	}
+	as, constraint, err := m.allowed(ctx, token, &user, &wanted, info)
 	denied := (*deniedError)(nil)
 	switch {
 	case err == nil:

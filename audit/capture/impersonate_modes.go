@@ -42,10 +42,10 @@ type mode struct {
 }
 
 // allowed is the user as whom the request will be made, and the constraint by which.
-func (m *impersonation) allowed(ctx context.Context, user, wanted *audit.UserInfo, info *RequestInfo) (audit.UserInfo, string, error) {
+func (m *impersonation) allowed(ctx context.Context, token string, user, wanted *audit.UserInfo, info *RequestInfo) (audit.UserInfo, string, error) {
 	old := len(modes) - 1
 	if m.Constrained == nil || !m.Constrained(ctx) {
-		return m.try(ctx, &modes[old], user, wanted, info)
+		return m.try(ctx, &modes[old], token, user, wanted, info)
 	}
 	order := make([]int, 0, len(modes)+1)
 	if i, ok := m.last.get(user.Username); ok {
@@ -61,7 +61,7 @@ func (m *impersonation) allowed(ctx context.Context, user, wanted *audit.UserInf
 		if modes[i].fits != nil && !modes[i].fits(user, wanted) {
 			continue
 		}
-		as, constraint, err := m.try(ctx, &modes[i], user, wanted, info)
+		as, constraint, err := m.try(ctx, &modes[i], token, user, wanted, info)
 		denied := (*deniedError)(nil)
 		switch {
 		case err == nil && unknown == nil:
@@ -81,15 +81,17 @@ func (m *impersonation) allowed(ctx context.Context, user, wanted *audit.UserInf
 
 // try is one mode: may the request be made in it at all, and may its user be each
 // thing that is wanted?
-func (m *impersonation) try(ctx context.Context, mode *mode, user, wanted *audit.UserInfo, info *RequestInfo) (audit.UserInfo, string, error) {
-	a := asker{m: m, mode: mode, user: *user, verb: "impersonate", group: "", version: "v1"}
+func (m *impersonation) try(ctx context.Context, mode *mode, token string, user, wanted *audit.UserInfo, info *RequestInfo) (audit.UserInfo, string, error) {
+	a := asker{m: m, mode: mode, token: token, user: *user, verb: "impersonate", group: "", version: "v1"}
 	if mode.associated {
 		// Which node it is does not matter: that it is the user's own is known.
 		a.user.Extra = map[string][]string{"authentication.kubernetes.io/associated-node-keys": slices.Sorted(maps.Keys(user.Extra))}
 	}
 	if mode.name != "" {
 		a.verb, a.group = "impersonate:"+mode.name, authnGroup
-		if err := m.ask(ctx, requestAccess(a.user, mode.name, info)); err != nil {
+		on := requestAccess(a.user, mode.name, info)
+		on.Token = token
+		if err := m.ask(ctx, on); err != nil {
 			return audit.UserInfo{}, "", err
 		}
 	}
@@ -138,12 +140,13 @@ type asker struct {
 	m              *impersonation
 	mode           *mode
 	user           audit.UserInfo
+	token          string
 	verb           string
 	group, version string // of users and groups
 }
 
 func (a *asker) may(ctx context.Context, what Access) error {
-	what.User, what.Verb, what.Version = a.user, a.verb, a.version
+	what.User, what.Token, what.Verb, what.Version = a.user, a.token, a.verb, a.version
 	return a.m.ask(ctx, what)
 }
 

@@ -81,14 +81,14 @@ type proxy struct {
 // ServeHTTP implements [http.Handler].
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodConnect {
-		writeStatus(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "this is no proxy for CONNECT")
+		refuse(w, r, http.StatusMethodNotAllowed, "MethodNotAllowed", "this is no proxy for CONNECT")
 		return
 	}
 	keepConnection(r.Header)
 	if err := p.sign(w, r); err != nil {
 		p.Log.LogAttrs(r.Context(), slog.LevelWarn, "request cannot be handed on",
 			slog.String("audit_id", cutID(AuditID(r.Context()))), slog.String("error", err.Error()))
-		writeStatus(w, http.StatusForbidden, "Forbidden", err.Error())
+		refuse(w, r, http.StatusForbidden, "Forbidden", err.Error())
 		return
 	}
 	a := &answer{ResponseWriter: w, id: w.Header().Get(auditIDHeader)}
@@ -217,20 +217,25 @@ func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	ctx := r.Context()
 	stopping := p.Stopping != nil && p.Stopping.Err() != nil
 	timeout := (net.Error)(nil)
-	code, reason, message := http.StatusBadGateway, "InternalError", "the API server behind this proxy cannot be reached"
+	code, reason, message := int32(http.StatusBadGateway), "InternalError", "the API server behind this proxy cannot be reached"
 	switch {
 	case ctx.Err() != nil && stopping:
 		code, reason, message = http.StatusServiceUnavailable, "ServiceUnavailable", "this proxy is stopping"
 	case ctx.Err() != nil:
 		// nginx's number; nobody reads it but in the record.
-		writeStatus(w, 499, "", "the client went away before the API server answered")
+		refuse(w, r, 499, "", "the client went away before the API server answered")
 		return
 	case errors.As(err, &timeout) && timeout.Timeout():
 		code, reason, message = http.StatusGatewayTimeout, "Timeout", "the API server behind this proxy does not answer"
 	}
-	p.Log.LogAttrs(ctx, slog.LevelError, "request failed at the upstream", slog.Int("code", code), slog.String("upstream", p.Upstream.Host),
+	p.Log.LogAttrs(ctx, slog.LevelError, "request failed at the upstream", slog.Int("code", int(code)), slog.String("upstream", p.Upstream.Host),
 		slog.String("method", r.Method), slog.String("audit_id", cutID(r.Header.Get(auditIDHeader))), slog.String("error", plainError(err).Error()))
-	writeStatus(w, code, reason, message)
+	refuse(w, r, code, reason, message)
+}
+
+func refuse(w http.ResponseWriter, r *http.Request, code int32, reason, message string) {
+	s := failure(code, reason, message)
+	s.answer(w, r)
 }
 
 // answer is the ResponseWriter that ReverseProxy writes to.
