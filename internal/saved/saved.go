@@ -113,7 +113,9 @@ func page(path string) bool {
 	user, actor := strings.CutPrefix(path, "/actors/")
 	switch {
 	case actor:
-		return user != "" && user != "." && user != ".." && !strings.ContainsAny(user, `/\`)
+		// To a browser %2e%2e is .. too, and leads to another page.
+		name, err := url.PathUnescape(user)
+		return err == nil && name != "" && name != "." && name != ".." && !strings.ContainsAny(user, `/\`)
 	default:
 		return slices.Contains([]string{"/", "/objects", "/actors", "/sources"}, path)
 	}

@@ -98,7 +98,7 @@ func TestHostileViews(t *testing.T) {
 	}
 	for _, state := range []string{
 		"", "objects", "//evil.example/", "/\\evil.example", "https://evil.example/", "javascript:alert(1)", "/%2f/evil.example", "/?a#b", "/api/v1/sql", "/views/x",
-		"/?filter=%zz", "/?a\r\nSet-Cookie: x", "/?\x00", "/?" + strings.Repeat("x", MaxState), "/?\xff", "/objects/../sources", "?x", "/objects/", "/actors/", "/actors/..", "/actors/a/b",
+		"/?filter=%zz", "/?a\r\nSet-Cookie: x", "/?\x00", "/?" + strings.Repeat("x", MaxState), "/?\xff", "/objects/../sources", "?x", "/objects/", "/actors/", "/actors/..", "/actors/%2e%2e", "/actors/%2E", "/actors/.%2e?x=1", "/actors/a/b",
 	} {
 		var invalid *InvalidError
 		if _, err := s.Create("x", state); !errors.As(err, &invalid) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/ktrail/ktrail/internal/query"
 )
@@ -147,13 +148,46 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // half an answer was sent: break it off, so that it shows
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
 	if we.Code == CodeUnavailable {
 		h.Set("Retry-After", "5")
 	}
+	if forPeople(r) && s.render(w, we.Code.Status(), "lost", newLost(we)) == nil {
+		return
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(we.Code.Status())
 	_ = encoder(w).Encode(errorAnswer{we})
+}
+
+// lost is a page for people who came to an address that leads nowhere.
+type lost struct {
+	Title, Message string
+}
+
+func newLost(we wireError) lost {
+	v := lost{Title: "Something went wrong", Message: we.Message}
+	switch we.Code {
+	case CodeNotFound:
+		v.Title = "There is nothing here"
+	case CodeUnavailable:
+		v.Title = "Not now"
+	}
+	return v
+}
+
+// forPeople is whether a browser's window asks for a page. The API, the pieces that
+// the page asks for and the probes answer errors as JSON to whoever asks.
+func forPeople(r *http.Request) bool {
+	if r.Method != http.MethodGet || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return false
+	}
+	for _, path := range []string{"/api/", "/page/", "/assets/", "/metrics", "/livez", "/readyz"} {
+		if strings.HasPrefix(r.URL.Path, path) {
+			return false
+		}
+	}
+	return true
 }
 
 // report maps err and logs it if it is the server's fault.

@@ -236,7 +236,11 @@ func (s *server) getFollowRows(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ask := query.SearchQuestion{Scope: query.Scope{Filter: cel}, NoRaw: true}
+	span, err := query.NewRange(q.Since, q.Until, time.Now(), time.UTC)
+	if err != nil {
+		return err
+	}
+	ask := query.SearchQuestion{Scope: query.Scope{Filter: cel, Range: span}, NoRaw: true}
 	// The last event that the stream has told, or else that the page was made with.
 	for _, after := range []string{r.Header.Get("Last-Event-ID"), r.URL.Query().Get("after")} {
 		if n, err := strconv.ParseInt(after, 10, 64); err == nil && n >= 0 {
@@ -248,6 +252,9 @@ func (s *server) getFollowRows(w http.ResponseWriter, r *http.Request) error {
 	}
 	columns := chosenColumns(q)
 	return s.follow(w, r, ask, func(e *audit.Event) (string, []byte, error) {
+		if span.To != 0 && e.Time >= span.To {
+			return "", nil, nil // committed after the range was asked for, and not in it
+		}
 		var b strings.Builder
 		err := s.pages.ExecuteTemplate(&b, "row", newRow(e, q, columns))
 		return "row", []byte(b.String()), err

@@ -48,7 +48,7 @@ func viewError(err error) error {
 	var invalid *saved.InvalidError
 	switch {
 	case errors.Is(err, saved.ErrNotFound):
-		return &Error{Code: CodeNotFound, Message: "there is no view of this name; it may have been renamed or deleted"}
+		return &Error{Code: CodeNotFound, Message: "there is no saved view of this name; it may have been renamed or deleted"}
 	case errors.Is(err, saved.ErrExists):
 		return &Error{Code: CodeConflict, Message: err.Error()}
 	case errors.As(err, &invalid):

@@ -64,9 +64,47 @@ func TestSavedViews(t *testing.T) {
 		ask("POST", "/api/v1/views", text, 400, says)
 	}
 	ask("POST", "/api/v1/views", `{"name":"`+strings.Repeat("x", maxViewBody)+`"}`, 413, "too large")
-	ask("PUT", "/api/v1/views/none", `{"name":"x"}`, 404, "no view")
+	ask("PUT", "/api/v1/views/none", `{"name":"x"}`, 404, "no saved view")
 	ask("DELETE", "/api/v1/views/mine", "", 200, `{"views":[]}`)
-	ask("DELETE", "/api/v1/views/mine", "", 404, "no view")
+	ask("DELETE", "/api/v1/views/mine", "", 404, "no saved view")
+}
+
+// TestLost: a person gets a page that says what is wrong and leads on, a program JSON.
+func TestLost(t *testing.T) {
+	ts := newTestServer(t, nil)
+	const browser = "text/html,application/xhtml+xml,*/*;q=0.8"
+	for _, path := range []string{"/views/%3Cscript%3E", "/nowhere", "/objects/x"} {
+		resp, body := fetch(t, "GET", ts.URL+path, "", "Accept", browser)
+		if resp.StatusCode != 404 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") || !strings.Contains(body, `<a class="button" href="/">`) || strings.Contains(body, "<script>") {
+			t.Errorf("%s for a person: %d %s", path, resp.StatusCode, body)
+		}
+		if resp, body = fetch(t, "GET", ts.URL+path, "", "Accept", "*/*"); resp.StatusCode != 404 || !strings.HasPrefix(body, `{"error":`) {
+			t.Errorf("%s for a program: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	if _, body := fetch(t, "GET", ts.URL+"/views/x", "", "Accept", browser); !strings.Contains(body, "renamed or deleted") {
+		t.Errorf("the page does not say what became of the view: %s", body)
+	}
+	if _, body := fetch(t, "GET", ts.URL+"/api/v1/views/x/y", "", "Accept", browser); !strings.HasPrefix(body, `{"error":`) {
+		t.Errorf("the API answers %s", body)
+	}
+}
+
+// TestWrongMethod: an address that is there says what it takes.
+func TestWrongMethod(t *testing.T) {
+	ts := newTestServer(t, nil)
+	for _, q := range [][3]string{
+		{"GET", "/api/v1/views/NAME", "PUT, DELETE"},
+		{"POST", "/api/v1/views/a%2Fb", "PUT, DELETE"},
+		{"PUT", "/api/v1/views", "GET, POST"},
+		{"DELETE", "/", "GET"},
+		{"POST", "/actors/alice", "GET"},
+		{"PATCH", "/api/v1/import", "POST"},
+	} {
+		if resp, body := fetch(t, q[0], ts.URL+q[1], ""); resp.StatusCode != 405 || resp.Header.Get("Allow") != q[2] {
+			t.Errorf("%s %s: %d, Allow %q, want %q; %s", q[0], q[1], resp.StatusCode, resp.Header.Get("Allow"), q[2], body)
+		}
+	}
 }
 
 // TestOtherSitesSaveNothing: a page of another site can neither save, change nor

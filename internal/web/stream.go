@@ -261,7 +261,8 @@ func (s *server) getFollow(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// follow streams what format makes of each event until the client goes away.
+// follow streams what format makes of each event until the client goes away. An
+// event of kind "" is left out.
 func (s *server) follow(w http.ResponseWriter, r *http.Request, q query.SearchQuestion, format func(*audit.Event) (string, []byte, error)) error {
 	if _, err := query.Parse(q.Filter); err != nil {
 		return err // while there still is a status to say it with
@@ -305,6 +306,9 @@ func (s *server) follow(w http.ResponseWriter, r *http.Request, q query.SearchQu
 		kind, data, err := format(e)
 		if err != nil {
 			return err
+		}
+		if kind == "" {
+			return nil
 		}
 		s.meters.events.Inc()
 		return out.event(e.ID, kind, data)

@@ -38,6 +38,7 @@ func (s *server) render(w http.ResponseWriter, status int, name string, data any
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Ktrail-Html", "1") // the page puts no other HTML into itself, such as a proxy's words
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, err := w.Write(b.Bytes())

@@ -7,7 +7,6 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -140,9 +139,8 @@ func (s *server) handle(pattern string, h func(http.ResponseWriter, *http.Reques
 // notFound answers paths that no route has, and known paths with another method.
 func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
 	var allowed []string
-	for _, pattern := range s.routes {
-		method, path, _ := strings.Cut(pattern, " ")
-		if path == r.URL.Path && !slices.Contains(allowed, method) {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if _, pattern := s.mux.Handler(&http.Request{Method: method, Host: r.Host, URL: r.URL}); strings.HasPrefix(pattern, method+" ") {
 			allowed = append(allowed, method)
 		}
 	}

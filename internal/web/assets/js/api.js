@@ -13,6 +13,21 @@ export class APIError extends Error {
 }
 
 /**
+ * The error in an answer that is no success.
+ * @param {Response} resp
+ * @param {string} text
+ */
+export function problemIn(resp, text) {
+  let error = null;
+  try {
+    error = JSON.parse(text)?.error ?? null;
+  } catch {
+    // Something between this page and its server has answered.
+  }
+  return new APIError(error?.message ?? `the answer, with status ${resp.status}, is not one of ktrail's`, error?.code ?? "internal", resp.status);
+}
+
+/**
  * Asks for JSON. Throws an APIError with the server's words.
  * @param {string} path such as "histogram"
  * @param {URLSearchParams | null} [p]
@@ -24,14 +39,12 @@ export async function ask(path, p = null, how = {}) {
   const body = how.body === undefined ? undefined : JSON.stringify(how.body);
   const resp = await fetch(`/api/v1/${path}${p && String(p) ? "?" + p : ""}`, { signal: how.signal, method: how.method ?? "GET", headers, body });
   const text = await resp.text();
-  let answer = null;
+  if (!resp.ok) throw problemIn(resp, text);
   try {
-    answer = text ? JSON.parse(text) : null;
+    return JSON.parse(text);
   } catch {
-    if (resp.ok) throw new APIError("the answer was broken off", "internal", resp.status);
+    throw new APIError("the answer was broken off", "internal", resp.status);
   }
-  if (!resp.ok) throw new APIError(answer?.error?.message ?? `the server answered ${resp.status}`, answer?.error?.code ?? "internal", resp.status);
-  return answer;
 }
 
 /**

@@ -90,8 +90,10 @@ export async function update(state) {
   } catch (err) {
     if (mine.signal.aborted) return;
     total.textContent = "The histogram is not there: " + /** @type {Error} */ (err).message;
+    host.setAttribute("aria-label", "Histogram of requests, not there");
+    read.textContent = "";
     plot?.destroy();
-    plot = null;
+    plot = shown = brush = null;
   }
   panel.removeAttribute("aria-busy");
 }
@@ -99,6 +101,12 @@ export async function update(state) {
 /** Ends what is asked. */
 export function stop() {
   asking?.abort();
+  panel.removeAttribute("aria-busy");
+}
+
+/** Whether a range is being chosen: then nothing is to be drawn anew below the reader's hands. */
+export function brushing() {
+  return brush !== null || plot?.select.width > 0;
 }
 
 /** How many had which outcome, in words. @param {Bucket[]} buckets */

@@ -1,8 +1,9 @@
 // The open event.
 
 import { ask } from "./api.js";
-import { byId, load, toast } from "./dom.js";
+import { byId, element, load, toast } from "./dom.js";
 import { enliven } from "./json.js";
+import { address } from "./state.js";
 import { failure } from "./states.js";
 
 const panel = byId("detail");
@@ -22,6 +23,8 @@ export async function show(p, there) {
   if (!id) {
     panel.hidden = true;
     panel.replaceChildren();
+    panel.removeAttribute("aria-busy");
+    for (const name of ["json-found", "json-now"]) globalThis.CSS.highlights?.delete(name);
     return;
   }
   const mine = new AbortController();
@@ -31,17 +34,32 @@ export async function show(p, there) {
     panel.setAttribute("aria-busy", "true");
     const rest = new URLSearchParams(p);
     rest.delete("event");
+    /** @type {Node[]} */
+    let content;
     try {
-      panel.replaceChildren(await load(`/page/event/${encodeURIComponent(id)}?${rest}`, mine.signal));
-      panel.scrollTop = 0;
+      content = [await load(`/page/event/${encodeURIComponent(id)}?${rest}`, mine.signal)];
     } catch (err) {
       if (mine.signal.aborted) return;
-      panel.replaceChildren(failure(err, () => show(p, false)));
+      content = [head(rest), failure(err, () => show(p, false))];
     }
+    const inside = panel.contains(document.activeElement);
+    panel.replaceChildren(...content);
+    panel.scrollTop = 0;
+    if (inside) panel.focus({ preventScroll: true });
     panel.removeAttribute("aria-busy");
   }
   enliven(panel);
   await showAround(mine.signal);
+}
+
+/** The way out of an event that did not come. @param {URLSearchParams} without the event */
+function head(without) {
+  const a = /** @type {HTMLAnchorElement} */ (element("a", "close", "✕"));
+  a.href = address(location.pathname, without);
+  a.setAttribute("aria-label", "Close the event");
+  const el = element("div", "detail-head", "");
+  el.append(element("span", "", ""), a);
+  return el;
 }
 
 /** The stages of the request and the neighbours in time. @param {AbortSignal} signal */
@@ -77,12 +95,19 @@ async function copy(text, what) {
 
 let listening = false;
 
-/** @param {{addCondition: (column: string, value: string, not: boolean) => void}} on */
+/** @param {{open: (id: string) => void, addCondition: (column: string, value: string, not: boolean) => void}} on */
 export function listen(on) {
   if (listening) return;
   listening = true;
   panel.addEventListener("click", async (e) => {
     if (!(e.target instanceof Element)) return;
+    // These links were made when the event was opened; the question may be another one since.
+    const link = e.target.closest("a.close, .near a");
+    if (link instanceof HTMLAnchorElement && !e.metaKey && !e.ctrlKey && !e.shiftKey) {
+      e.preventDefault();
+      on.open(new URL(link.href).searchParams.get("event") ?? "");
+      return;
+    }
     const part = e.target.closest(".part");
     if (part) {
       on.addCondition(part.getAttribute("data-c") ?? "", part.getAttribute("data-v") ?? "", false);

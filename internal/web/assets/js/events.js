@@ -15,6 +15,12 @@ let app;
 /** When the counts were last asked for because of what came live. */
 let counted = 0;
 let counting = 0;
+/** Whether something came since the counts were asked for. */
+let more = false;
+
+/** Rows that came live and are not in the table yet. @type {string[]} */
+let came = [];
+let frame = 0;
 
 /** @param {string} id "" closes */
 function open(id) {
@@ -28,18 +34,20 @@ function openRow(row) {
 
 /** Counts again after events came live, now and then. */
 function count() {
-  if (counting) return;
-  counting = setTimeout(
-    () => {
-      counting = 0;
-      counted = Date.now();
-      const state = app.state();
-      if (!state.live) return;
-      chart.update(state);
-      facets.refresh();
-    },
-    Math.max(1000, counted + 5000 - Date.now()),
-  );
+  more = true;
+  if (!counting) counting = setTimeout(recount, Math.max(1000, counted + 5000 - Date.now()));
+}
+
+/** Asks for the counts. The next ones wait until these are there: they may take long. */
+async function recount() {
+  const state = app.state();
+  if (state.live && !chart.brushing()) {
+    more = false;
+    await Promise.all([chart.update(state), facets.refresh()]);
+  }
+  counted = Date.now();
+  counting = 0;
+  if (more && app.state().live) count();
 }
 
 /** @type {import("./view.js").View} */
@@ -48,9 +56,9 @@ export const view = {
 
   mount(_root, shell) {
     app = shell;
-    results.listen({ open, addCondition: app.addCondition });
+    results.listen({ open, addCondition: app.addCondition, again: app.again });
     results.adopt();
-    detail.listen({ addCondition: app.addCondition });
+    detail.listen({ open, addCondition: app.addCondition });
     columns.mount(shell);
     facets.mount(shell);
     chart.onZoom((from, to) =>
@@ -65,8 +73,18 @@ export const view = {
     const p = state.params;
     const event = p.get("event");
     columns.update(p);
-    if (why.first ? event : event !== before.params.get("event")) detail.show(p, why.first);
+    if (why.first ? event : event !== before.params.get("event")) {
+      const inside = byId("detail").contains(document.activeElement);
+      detail.show(p, why.first);
+      if (inside && !event) results.focus(before.params.get("event") ?? "");
+    }
     results.mark(event);
+    // Nobody waits any more for the counts of what was asked before.
+    if (why.asked) {
+      chart.stop();
+      facets.stop();
+      came = [];
+    }
     if (why.zone) chart.again();
     // The events first: the counts cost more, and nobody waits for them alone.
     if (!why.first && (why.asked || p.get("columns") !== before.params.get("columns"))) await results.show(p);
@@ -140,11 +158,17 @@ export const view = {
     },
     event: "row",
     take(data) {
-      const row = fragment(data).querySelector("tr");
-      if (!row) return;
-      count();
-      // The first event of an empty answer: the table is drawn anew.
-      if (!results.add(row)) app.go(() => {}, { replace: true, again: true });
+      came.push(data);
+      // Once a frame, however many come.
+      frame ||= requestAnimationFrame(() => {
+        frame = 0;
+        const rows = [...fragment(came.join("")).querySelectorAll("tr")];
+        came = [];
+        if (!rows.length) return;
+        count();
+        // The first event of an empty answer: the table is drawn anew.
+        if (!results.add(rows)) app.again();
+      });
     },
   },
 };

@@ -176,8 +176,14 @@ export async function update(state, asked) {
 }
 
 /** Asks again for what is shown, in the background. */
-export function refresh() {
-  if (shown && !panel.hidden && shown.cel !== null) load(sections);
+export async function refresh() {
+  if (shown && !panel.hidden && shown.cel !== null) await load(sections);
+}
+
+/** Ends what is asked. */
+export function stop() {
+  asking.abort();
+  for (const s of sections) s.list.removeAttribute("aria-busy");
 }
 
 /** @param {Section[]} which */
@@ -269,7 +275,9 @@ function fill(s, f, state, total) {
     }),
   );
   if (!f.rows.length) s.list.append(element("li", "quiet none", s.find.value.trim() ? "none contains this" : "none"));
+  const pressed = document.activeElement === s.more;
   s.more.hidden = !f.more || s.limit >= steps[steps.length - 1];
+  if (pressed && s.more.hidden) buttons(s.list)[0]?.focus();
   s.find.hidden = !f.more && !s.find.value && s.limit === few;
   if (focused) {
     const again = value === undefined ? undefined : buttons(s.list).find((b) => b.dataset.value === value && b.dataset.not === not);

@@ -6,7 +6,7 @@ import { byId, load } from "./dom.js";
 import { listenKeys } from "./keys.js";
 import * as live from "./live.js";
 import { listenMenus, toggleMenu } from "./menus.js";
-import { address, and, condition, current, fromForm, sameQuestion, shared, toForm } from "./state.js";
+import { address, and, condition, current, fromForm, sameQuestion, shared, timesToForm, toForm } from "./state.js";
 import { failure } from "./states.js";
 import { watchStatus } from "./status.js";
 import { isLocal, localize, onZone, setLocal, zoneName } from "./time.js";
@@ -64,7 +64,8 @@ function visit(path, p, how = {}) {
 async function show(again) {
   const before = drawn;
   const now = read(byId("scope"));
-  toForm(now.params);
+  // What is being written stays while the address does.
+  if (address(now.path, now.params) !== address(before.path, before.params)) toForm(now.params);
   links();
   const asked = again || now.path !== before.path || !sameQuestion(now.params, before.params);
   if (!asked) {
@@ -120,11 +121,28 @@ function links() {
   for (const a of document.querySelectorAll(".views a")) {
     if (a instanceof HTMLAnchorElement) a.href = address(a.dataset.path ?? "/", shared(current()));
   }
+  for (const a of document.querySelectorAll(".presets a")) {
+    const p = current();
+    p.delete("cursor");
+    toRange(p, a);
+    a.setAttribute("href", address(location.pathname, p));
+  }
+}
+
+/** @param {URLSearchParams} p @param {Element} preset a range that is one click away */
+function toRange(p, preset) {
+  const since = preset.getAttribute("data-since");
+  p.delete("until");
+  if (since) p.set("since", since);
+  else p.delete("since");
 }
 
 /** @type {import("./view.js").App} */
 const app = {
   go,
+  again() {
+    visit(location.pathname, current(), { again: true });
+  },
   state: () => drawn,
   addCondition(column, value, not) {
     go((p) => p.set("filter", and(p.get("filter") ?? "", condition(column, value, not))));
@@ -151,13 +169,7 @@ for (const a of document.querySelectorAll(".presets a")) {
   a.addEventListener("click", (e) => {
     if (!(e instanceof MouseEvent) || e.metaKey || e.ctrlKey) return;
     e.preventDefault();
-    const since = a.getAttribute("data-since");
-    const change = (/** @type {URLSearchParams} */ p) => {
-      p.delete("until");
-      if (since) p.set("since", since);
-      else p.delete("since");
-    };
-    go(change, { again: true });
+    go((p) => toRange(p, a), { again: true });
   });
 }
 
@@ -179,7 +191,7 @@ zone.disabled = false;
 zone.addEventListener("click", toggleZone);
 onZone(() => {
   nameZone();
-  toForm(drawn.params);
+  timesToForm(drawn.params);
   update(drawn, { zone: true });
 });
 

@@ -79,7 +79,9 @@ async function copy(v) {
 async function remove(v) {
   try {
     fill((await ask("views/" + encodeURIComponent(v.name), null, { method: "DELETE" })).views);
-    said.replaceChildren(`Deleted. `, undo(v));
+    const back = undo(v);
+    said.replaceChildren(`Deleted. `, back);
+    back.focus(); // the button that was pressed is gone
   } catch (err) {
     said.textContent = /** @type {Error} */ (err).message;
   }
@@ -102,6 +104,7 @@ async function save(name, state, method) {
     await showViews();
     said.textContent = "Saved.";
     input.value = "";
+    input.focus(); // the button that was pressed may be gone
   } catch (err) {
     said.textContent = /** @type {Error} */ (err).message;
     if (!(err instanceof APIError) || err.status !== 409) return;

@@ -20,6 +20,10 @@ const mostLive = 1000; // rows that may come live before the question is asked a
 
 /** @type {AbortController | null} */
 let asking = null;
+/** What is shown answers this; the address may be ahead of it. */
+let question = new URLSearchParams(location.search);
+/** @type {() => void} */
+let again = () => {};
 /** @type {Block[]} */
 let blocks = [];
 /** Cursor of the page behind the last block, "" if there is none. */
@@ -62,7 +66,10 @@ export async function show(p) {
   region.setAttribute("aria-busy", "true");
   try {
     const html = await load("/page/results?" + p, mine.signal);
+    question = p;
     region.replaceChildren(html);
+    // An answer is read from its beginning, wherever the reader was in the one before.
+    if (region.getBoundingClientRect().top < 0) region.scrollIntoView();
     adopt();
   } catch (err) {
     if (mine.signal.aborted) return;
@@ -181,7 +188,7 @@ function dress(tr) {
 
 /** @param {string} cursor */
 async function rowsOf(cursor) {
-  const p = new URLSearchParams(location.search);
+  const p = new URLSearchParams(question);
   p.set("cursor", cursor);
   const html = await load("/page/results?" + p, asking?.signal);
   if (!html.querySelector("#rows")) throw new Error(html.textContent?.trim() || "the server could not go on");
@@ -231,7 +238,8 @@ async function fetchBlock(b) {
     drop();
     later();
   } catch {
-    // The next scroll asks once more.
+    // It is asked for once more if it is still in sight then.
+    if (mine === asking && !mine?.signal.aborted) setTimeout(later, 3000);
   } finally {
     b.loading = false;
   }
@@ -252,24 +260,25 @@ function drop() {
 }
 
 /**
- * Puts a new event on top. False if there is no table to put it in, or if it
+ * Puts new events on top. False if there is no table to put them in, or if it
  * has become so long that it is to be asked for anew.
- * @param {HTMLTableRowElement} tr
+ * @param {HTMLTableRowElement[]} came the newest last
  */
-export function add(tr) {
+export function add(came) {
   if (!body || !blocks.length) return false;
-  const id = tr.dataset.id ?? "";
-  if (held.some((r) => r.dataset.id === id) || blocks[0].rows?.some((r) => r.dataset.id === id)) return true;
+  const known = new Set([...held, ...(blocks[0].rows ?? [])].map((tr) => tr.dataset.id));
+  const arrived = came.filter((tr) => !known.has(tr.dataset.id)).reverse();
   if (body.getBoundingClientRect().top < -rowHeight) {
     // The reader is further down: what is read stays where it is.
-    if (held.length < mostLive) held.unshift(tr);
+    held = [...arrived, ...held].slice(-mostLive);
     showHeld();
     return true;
   }
-  if (++live > mostLive) return false;
-  tr.classList.add("new");
-  blocks[0].rows?.unshift(tr);
-  blocks[0].count++;
+  live += arrived.length;
+  if (live > mostLive) return false;
+  for (const tr of arrived) tr.classList.add("new");
+  blocks[0].rows?.unshift(...arrived);
+  blocks[0].count += arrived.length;
   later();
   return true;
 }
@@ -281,6 +290,13 @@ function showHeld() {
 
 /** Shows what came live while the reader was further down. */
 function release() {
+  if (held.length >= mostLive) {
+    // There may be more than were held: shown below what comes next, they would leave a hole.
+    held = [];
+    showHeld();
+    again();
+    return;
+  }
   live += held.length;
   blocks[0].rows?.unshift(...held);
   blocks[0].count += held.length;
@@ -294,6 +310,13 @@ export function toTop() {
   if (held.length) release();
   scrollTo({ top: 0 });
   later();
+}
+
+/** Puts the focus on an event's row, or on the table if it is not in sight. @param {string} id */
+export function focus(id) {
+  const row = [...region.querySelectorAll("tr.event")].find((tr) => /** @type {HTMLElement} */ (tr).dataset.id === id);
+  const to = row?.querySelector("a") ?? region;
+  to.focus({ preventScroll: true });
 }
 
 /** Shows which event is open. @param {string | null} id */
@@ -360,11 +383,12 @@ pair.append(plus, minus);
 let listening = false;
 
 /**
- * @param {{open: (id: string) => void, addCondition: (column: string, value: string, not: boolean) => void}} on
+ * @param {{open: (id: string) => void, addCondition: (column: string, value: string, not: boolean) => void, again: () => void}} on
  */
 export function listen(on) {
   if (listening) return;
   listening = true;
+  again = on.again;
   addEventListener("scroll", later, { passive: true });
   addEventListener("resize", later);
   fresh.addEventListener("click", toTop);

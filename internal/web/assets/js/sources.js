@@ -1,9 +1,10 @@
 // The Sources view: the server draws what is; this asks for it every few seconds,
-// and draws what changes over time: lag and rate since the page was opened, and
-// when each source's events were.
+// live every second, and draws what changes over time: lag and rate since the page
+// was opened, and when each source's events were.
 
 import { APIError, ask, scopeOf } from "./api.js";
 import { byId, element, load } from "./dom.js";
+import { say } from "./live.js";
 import { quote } from "./state.js";
 import { failure } from "./states.js";
 import { timeElement } from "./time.js";
@@ -11,16 +12,21 @@ import { timeElement } from "./time.js";
 /** @typedef {import("./view.js").State} State */
 /** @typedef {{start: string, count: number}} Bucket */
 /** @typedef {{buckets: Bucket[] | null, width_us: number, total: number}} Histogram */
-/** @typedef {{lag: number, rate: number}} Sample */
+/** @typedef {{at: number, lag: number, rate: number}} Sample at is in ms since 1970 */
 
 const every = 5000; // ms
-const most = 120; // samples: ten minutes
+const everyLive = 1000;
+const countLive = 10000; // ms between questions for when the events were, live
+const span = 10 * 60 * 1000; // ms of lag and rate that are drawn
 const svgNS = "http://www.w3.org/2000/svg";
 
 /** @type {import("./view.js").App} */
 let app;
 let timer = 0;
-let shown = ""; // the HTML that is drawn, so that what did not change is left alone
+let counted = 0; // when the events' times were asked for
+let asking = new AbortController();
+/** The sections as the server made them: what did not change is left alone. @type {Node[]} */
+let shown = [];
 /** @type {Map<string, Sample[]>} */
 const samples = new Map();
 /** @type {Map<string, Histogram>} */
@@ -42,12 +48,13 @@ function cards() {
 
 /** Keeps what the cards say now. */
 function take() {
+  const at = Date.now();
   for (const card of cards()) {
     const name = card.dataset.source ?? "";
     const now = (/** @type {string} */ kind) => Number(card.querySelector(`[data-trend=${kind}]`)?.getAttribute("data-now") ?? 0);
     const list = samples.get(name) ?? [];
-    list.push({ lag: now("lag"), rate: now("rate") });
-    samples.set(name, list.slice(-most));
+    list.push({ at, lag: now("lag"), rate: now("rate") });
+    samples.set(name, list.filter((s) => s.at > at - span));
   }
 }
 
@@ -55,8 +62,7 @@ function draw() {
   for (const card of cards()) {
     const name = card.dataset.source ?? "";
     for (const kind of /** @type {const} */ (["lag", "rate"])) {
-      const values = (samples.get(name) ?? []).map((s) => s[kind]);
-      card.querySelector(`[data-trend=${kind}]`)?.replaceChildren(...trend(values, kind));
+      card.querySelector(`[data-trend=${kind}]`)?.replaceChildren(...trend(samples.get(name) ?? [], kind));
     }
     const host = /** @type {HTMLElement} */ (card.querySelector(".arrivals"));
     const h = arrivals.get(name);
@@ -64,14 +70,15 @@ function draw() {
   }
 }
 
-/** A line of values, the newest at the right. @param {number[]} values @param {string} what @returns {Element[]} */
-function trend(values, what) {
-  if (values.length < 2) return [];
-  const top = Math.max(...values, 1);
-  const el = svg("svg", { viewBox: `0 0 ${most - 1} 100`, preserveAspectRatio: "none", role: "img", "aria-label": `${what} since this page was opened, at most ${Math.round(top).toLocaleString("en")}` });
-  const from = most - values.length;
-  el.append(svg("polyline", { points: values.map((v, i) => `${from + i},${98 - (96 * v) / top}`).join(" ") }));
-  return [el];
+/** A line of values, the newest at the right. @param {Sample[]} list @param {"lag" | "rate"} kind @returns {Element[]} */
+function trend(list, kind) {
+  if (list.length < 2) return [];
+  const top = Math.max(...list.map((s) => s[kind]), 1);
+  const end = list[list.length - 1].at;
+  const el = svg("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img", "aria-label": `${kind} since this page was opened, at most ${Math.round(top).toLocaleString("en")}` });
+  el.append(svg("polyline", { points: list.map((s) => `${1000 - (1000 * (end - s.at)) / span},${98 - (96 * s[kind]) / top}`).join(" ") }));
+  // The server keeps no past of these figures.
+  return [el, element("small", "", end - list[0].at < span * 0.95 ? "since this page was opened" : "the last 10 minutes")];
 }
 
 /** When events were, with gaps marked. @param {Histogram} h @param {string} gaps @returns {Element[]} */
@@ -119,43 +126,62 @@ function reach(gaps) {
 
 /** Asks when each source's events were. @param {State} state @param {AbortSignal} signal */
 async function askArrivals(state, signal) {
+  counted = Date.now();
   for (const card of cards()) {
     const name = card.dataset.source ?? "";
-    const host = /** @type {HTMLElement} */ (card.querySelector(".arrivals"));
+    const host = () => /** @type {HTMLElement | undefined} */ (cards().find((c) => c.dataset.source === name)?.querySelector(".arrivals"));
     // Every line counts here, not each request once; the filter of the other views does not.
-    const since = state.since || reach(host.dataset.gaps ?? "");
+    const since = state.since || reach(host()?.dataset.gaps ?? "");
     const p = scopeOf({ ...state, since, cel: `source == ${quote(name)} && stage != ""` }, { buckets: 120 });
     try {
       arrivals.set(name, await ask("histogram", p, { signal }));
     } catch (err) {
       if (signal.aborted) return;
       if (err instanceof APIError && err.code === "filter") continue;
-      host.replaceChildren(failure(err));
+      arrivals.delete(name);
+      host()?.replaceChildren(failure(err, () => askArrivals(state, signal)));
     }
   }
   draw();
 }
 
-/** @param {AbortSignal} [signal] */
-async function refresh(signal) {
-  if (document.hidden) return;
+/** Asks for what is now. A newer call ends an older one. */
+async function refresh() {
+  asking.abort();
+  const mine = new AbortController();
+  asking = mine;
   try {
-    const html = await load("/page/sources", signal);
-    const text = html.textContent ?? "";
-    if (text !== shown) byId("sources-now").replaceChildren(html);
-    else copyNow(html);
-    shown = text;
+    patch(await load("/page/sources", mine.signal));
     take();
     draw();
-  } catch {
+    say("");
+  } catch (err) {
     // The pill in the header says that the server is not there; what was known stays.
+    if (!mine.signal.aborted && app.state().live) say(/** @type {Error} */ (err).message);
   }
 }
 
-/** Takes over the figures that are in attributes alone. @param {DocumentFragment} html */
-function copyNow(html) {
-  const fresh = [...html.querySelectorAll("[data-now]")];
-  document.querySelectorAll("#sources-now [data-now]").forEach((el, i) => el.setAttribute("data-now", fresh[i]?.getAttribute("data-now") ?? "0"));
+/** Replaces the sections that changed, so that focus and selection stay in the others. @param {DocumentFragment} html */
+function patch(html) {
+  const now = byId("sources-now");
+  const fresh = [...html.children];
+  const made = fresh.map((el) => el.cloneNode(true));
+  if (fresh.length !== now.children.length) now.replaceChildren(...fresh);
+  else fresh.forEach((el, i) => !made[i].isEqualNode(shown[i]) && now.children[i].replaceWith(el));
+  shown = made;
+}
+
+/** Asks by itself, one thing after the other however slow the server is. */
+function later() {
+  clearTimeout(timer);
+  timer = window.setTimeout(async () => {
+    const state = app.state();
+    if (!document.hidden) {
+      await refresh();
+      if (state.live && Date.now() - counted > countLive) await askArrivals(state, asking.signal);
+    }
+    later();
+  }, app.state().live ? everyLive : every);
 }
 
 /** @type {import("./view.js").View} */
@@ -164,24 +190,26 @@ export const view = {
 
   mount(_root, shell) {
     app = shell;
+    shown = [...byId("sources-now").children].map((el) => el.cloneNode(true));
     take();
-    timer = window.setInterval(() => refresh(), every);
   },
 
   async update(state, _before, why) {
     if (why.zone) draw();
+    later();
     if (!why.first && !why.asked) return;
-    if (why.asked) await refresh(why.signal);
+    if (why.asked) await refresh();
     await askArrivals(state, why.signal);
   },
 
   unmount() {
-    clearInterval(timer);
+    clearTimeout(timer);
+    asking.abort();
   },
 
   key(e) {
     if (e.key !== "r") return false;
-    app.go(() => {}, { replace: true, again: true });
+    app.again();
     return true;
   },
 };

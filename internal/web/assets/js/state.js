@@ -41,17 +41,21 @@ function typed(input) {
   return text === input.dataset.shown ? (input.dataset.kept ?? text) : toServer(text);
 }
 
-/** Sets the form from parameters. @param {URLSearchParams} p */
-export function toForm(p) {
-  for (const name of texts) {
+/** Sets the fields of times from parameters. @param {URLSearchParams} p */
+export function timesToForm(p) {
+  for (const name of times) {
     const input = field(name);
     const kept = p.get(name) ?? "";
-    input.value = times.includes(name) ? toField(kept) : kept;
-    if (times.includes(name)) {
-      input.dataset.kept = kept;
-      input.dataset.shown = input.value;
-    }
+    input.value = toField(kept);
+    input.dataset.kept = kept;
+    input.dataset.shown = input.value;
   }
+}
+
+/** Sets the form from parameters. @param {URLSearchParams} p */
+export function toForm(p) {
+  for (const name of texts) if (!times.includes(name)) field(name).value = p.get(name) ?? "";
+  timesToForm(p);
   for (const name of flags) field(name).checked = p.has(name);
   for (const a of document.querySelectorAll(".presets a")) {
     const since = a.getAttribute("data-since") ?? "";

@@ -4,8 +4,12 @@ import { byId, load } from "./dom.js";
 
 const every = 5000; // ms
 
+let asking = false;
+
 async function refresh() {
-  if (document.hidden) return;
+  // A server that is slow is not asked once more before it has answered.
+  if (document.hidden || asking) return;
+  asking = true;
   try {
     const html = await load("/page/status");
     swap(html);
@@ -15,6 +19,8 @@ async function refresh() {
     pill?.classList.add("bad");
     const text = pill?.querySelector(".pill-text");
     if (text) text.textContent = "not reachable";
+  } finally {
+    asking = false;
   }
 }
 

@@ -154,8 +154,20 @@ export function toServer(typed) {
   return new Date(Number(m[1]), Number(m[2]) - 1, Number(m[3]), Number(m[4] ?? 0), Number(m[5] ?? 0), Number(m[6] ?? 0), Number((m[7] ?? "0").padEnd(3, "0"))).toISOString();
 }
 
-/** A time of the URL as the field shows it. @param {string} kept */
+/** A time of the URL as the field shows it: one without a zone is UTC there. @param {string} kept */
 export function toField(kept) {
-  if (!local || !/^\d{4}-\d\d-\d\dT.*Z$/.test(kept) || Number.isNaN(Date.parse(kept))) return kept;
-  return text(Date.parse(kept), "second").replace(" ", "T") + (/\.\d*[1-9]/.test(kept) ? "." + pad(Date.parse(kept) % 1000, 3) : "");
+  if (!local) return kept;
+  const at = inURL(kept);
+  if (Number.isNaN(at)) return kept;
+  return text(at, "second").replace(" ", "T") + (/\.\d*[1-9]/.test(kept) ? "." + pad(at % 1000, 3) : "");
+}
+
+/** A time of the URL in ms since 1970; NaN for a length of time. @param {string} kept */
+function inURL(kept) {
+  const day = 86400000;
+  const today = Math.floor(Date.now() / day) * day;
+  if (kept === "today") return today;
+  if (kept === "yesterday") return today - day;
+  const m = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)Z?)?$/.exec(kept);
+  return m ? Date.parse(`${m[1]}T${m[2] ?? "00:00"}Z`) : NaN;
 }

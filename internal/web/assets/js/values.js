@@ -15,7 +15,7 @@ export function offerValues() {
       asked = String(p);
       try {
         const resp = await fetch("/api/v1/top?" + p);
-        if (!resp.ok) return;
+        if (!resp.ok) throw new Error(String(resp.status));
         const rows = (await resp.json()).rows ?? [];
         byId("values-" + name).replaceChildren(
           ...rows.filter((/** @type {any} */ r) => r.keys[0]).map((/** @type {any} */ r) => new Option(`${r.count.toLocaleString("en")} requests`, r.keys[0])),

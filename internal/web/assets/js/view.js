@@ -47,6 +47,7 @@
  * @typedef {object} App what the shell does for a view
  * @property {(change: (p: URLSearchParams) => void, how?: {path?: string, replace?: boolean, again?: boolean}) => void} go
  *   to another state: change edits the parameters (box and controls as they stand); path is another page of the same view
+ * @property {() => void} again asks the same once more; what is being written in the box is not part of it
  * @property {() => State} state what is drawn
  * @property {(column: string, value: string, not: boolean) => void} addCondition to the filter
  * @property {(view: string, change?: (p: URLSearchParams) => void, path?: string) => string} link
