@@ -431,6 +431,7 @@ func (t *tracer) controllerOf(object map[string]any) link {
 	meta, _ := object["metadata"].(map[string]any)
 	owners, _ := meta["ownerReferences"].([]any)
 	var best link
+	guessed := "" // what is guessed of it
 	for _, o := range owners {
 		m, _ := o.(map[string]any)
 		kind, _ := m["kind"].(string)
@@ -443,14 +444,18 @@ func (t *tracer) controllerOf(object map[string]any) link {
 		if kind == "" || name == "" || kind == "Node" {
 			continue
 		}
-		// The plural of a custom resource is not in its objects; most are regular.
 		l := link{ObjectKey: ObjectKey{Cluster: t.cluster, Namespace: t.namespace, APIGroup: group, Resource: pluralOf(strings.ToLower(kind)), Name: name}}
+		// The plural of a custom resource is not in its objects; most are regular.
+		note := "that objects of kind " + shown(kind) + " are " + shown(l.Resource) + " is guessed, for no event says so"
 		if k := findResource(kind, group, true); k != nil {
-			l.Resource = k.plural
+			l.Resource, note = k.plural, ""
 		}
 		if best.Name == "" || m["controller"] == true {
-			best = l
+			best, guessed = l, note
 		}
+	}
+	if guessed != "" {
+		t.note("%s", guessed)
 	}
 	return best
 }
