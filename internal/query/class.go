@@ -12,7 +12,7 @@ type Class string
 
 // The classes.
 const (
-	ClassCreate Class = "create"
+	ClassCreate Class = "create" // and update and patch, if they made the object: the answer is 201 then
 	ClassChange Class = "change" // update, patch, and writes to subresources
 	ClassDelete Class = "delete" // delete, deletecollection
 	ClassRead   Class = "read"   // get, list, watch
@@ -51,8 +51,8 @@ var Classes = sync.OnceValue(func() []Case[Class] {
 		ClassExec, `subresource in ["exec", "attach", "portforward", "proxy"]`,
 		ClassRead, `verb in ["get", "list", "watch"]`,
 		ClassOther, `!(`+writing+`) || `+askingGroups,
-		ClassChange, `verb in ["update", "patch"] || subresource != ""`,
-		ClassCreate, `verb == "create"`,
+		ClassChange, `verb in ["update", "patch"] && code != 201 || subresource != ""`,
+		ClassCreate, `verb in ["create", "update", "patch"]`,
 		ClassDelete, `true`)
 })
 

@@ -119,9 +119,15 @@ func (h *history) tell(e *audit.Event) error {
 		return nil
 	}
 	h.last = Position{Time: e.Time, ID: e.ID}
-	h.created = h.created || e.Verb == "create" && e.Subresource == "" && e.Code < 400
+	h.created = h.created || creates(e) && e.Code < 400
 	h.add(e)
 	return nil
+}
+
+// creates is whether nothing was before e: an apply, or an update, that makes the
+// object is answered with 201.
+func creates(e *audit.Event) bool {
+	return e.Subresource == "" && (e.Verb == "create" || e.Code == 201 && (e.Verb == "patch" || e.Verb == "update"))
 }
 
 func (h *history) closed() bool { return len(h.open) == 0 }
@@ -151,7 +157,7 @@ func (h *history) add(e *audit.Event) {
 	switch {
 	case !b.counts:
 	case b.object != nil:
-		if e.Verb == "create" && e.Subresource == "" {
+		if creates(e) {
 			return // nothing was before
 		}
 		h.open[keyOf(e)] = &openChange{change: len(h.changes) - 1, object: b.object, patch: b.patch}

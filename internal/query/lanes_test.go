@@ -20,6 +20,9 @@ func TestClassAndOutcome(t *testing.T) {
 		write   bool
 	}{
 		{audit.Event{Verb: "create", Code: 201}, query.ClassCreate, query.OutcomeOK, true},
+		{audit.Event{Verb: "patch", Code: 201}, query.ClassCreate, query.OutcomeOK, true}, // server-side apply
+		{audit.Event{Verb: "update", Code: 201}, query.ClassCreate, query.OutcomeOK, true},
+		{audit.Event{Verb: "patch", Subresource: "status", Code: 201}, query.ClassChange, query.OutcomeOK, true},
 		{audit.Event{Verb: "update", Code: 409}, query.ClassChange, query.OutcomeFailed, true},
 		{audit.Event{Verb: "patch", Subresource: "status"}, query.ClassChange, query.OutcomeOK, true},
 		{audit.Event{Verb: "create", Subresource: "eviction", Code: 429}, query.ClassChange, query.OutcomeFailed, true},

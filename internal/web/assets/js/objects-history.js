@@ -7,7 +7,7 @@ import { policyRule, recorded } from "./diff-bodies.js";
 import { jsonText, readPatch, sentence } from "./diff-patch.js";
 import { element, replace, toast } from "./dom.js";
 import { path, place, short, title, visible } from "./objects-key.js";
-import { actorURL, bodied, counts, isStatus, link, outcome, shortPath, verbClass, who } from "./objects-words.js";
+import { actorURL, bodied, counts, creates, isStatus, link, outcome, shortPath, verbClass, who } from "./objects-words.js";
 import { quote } from "./state.js";
 import { failure, loading } from "./states.js";
 import { timeElement } from "./time.js";
@@ -280,7 +280,7 @@ export class History {
         return element("div", "", short(`${say.sign} ${shortPath(say.path)} ${say.value}`, 70));
       });
     }
-    if (counts(c.event) && c.event.verb === "create" && !c.event.subresource) return ["created"];
+    if (counts(c.event) && creates(c.event)) return ["created"];
     return [element("span", "quiet", short(c.note ?? "", 120))];
   }
 
@@ -335,7 +335,7 @@ export class History {
     const newest = this.changes.find((c) => counts(c.event) && !isStatus(c.event)) ?? this.changes.find((c) => counts(c.event));
     const to = a || String(newest?.event.id ?? "");
     const at = this.changes.findIndex((c) => String(c.event.id) === to);
-    const created = at >= 0 && this.changes[at].event.verb === "create" && !this.changes[at].event.subresource;
+    const created = at >= 0 && creates(this.changes[at].event);
     const before = at < 0 || created ? undefined : this.changes.slice(at + 1).find((c) => counts(c.event) && bodied(c.event));
     return [before ? String(before.event.id) : "", to];
   }
@@ -351,7 +351,7 @@ export class History {
     if (from || !to || this.open.diff.includes("..") || !this.key) return listed;
     const at = listed.events.findIndex((e) => String(e.id) === to);
     const e = at >= 0 ? listed.events[at] : (await recorded(to)).event;
-    if ((at >= 0 && !this.next) || (e.verb === "create" && !e.subresource)) return listed;
+    if ((at >= 0 && !this.next) || creates(e)) return listed;
     /** @type {Event[]} */
     const events = [];
     let cursor = "";
@@ -419,7 +419,7 @@ export class History {
       return out;
     }
     if (!a && there.more) out.push(element("p", "note", `None of the ${there.events.length} changes before it was recorded with the object: this is the whole object.`));
-    else if (!a && b.event.verb !== "create") out.push(element("p", "note", "No object before it was recorded: this is the whole object."));
+    else if (!a && !creates(b.event)) out.push(element("p", "note", "No object before it was recorded: this is the whole object."));
     else if (a && !a.object) out.push(element("p", "note", `${a.why || "No object before it was recorded."} This is the whole object.`));
     const [uidA, uidB] = [a?.object?.metadata?.uid, b.object?.metadata?.uid];
     if (uidA && uidB && uidA !== uidB) out.push(element("p", "note", "These are two objects of the same name: the one before was deleted, and this one created."));

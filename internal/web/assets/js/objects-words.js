@@ -10,6 +10,11 @@ export function counts(e) {
   return e.final && (e.code ?? 0) < 400 && e.verb !== "deletecollection" && !["exec", "attach", "portforward", "proxy"].includes(e.subresource ?? "");
 }
 
+/** Whether nothing was before the event: an apply, or an update, that makes the object is answered with 201. @param {Event} e */
+export function creates(e) {
+  return !e.subresource && (e.verb === "create" || (e.code === 201 && (e.verb === "patch" || e.verb === "update")));
+}
+
 /** @param {Event} e */
 export function isStatus(e) {
   return e.subresource === "status";
@@ -28,7 +33,7 @@ export function who(e) {
 
 /** @param {Event} e */
 export function verbClass(e) {
-  return e.verb === "delete" || e.verb === "deletecollection" ? "is-delete" : e.verb === "create" && !e.subresource ? "is-create" : "is-change";
+  return e.verb === "delete" || e.verb === "deletecollection" ? "is-delete" : creates(e) ? "is-create" : "is-change";
 }
 
 /** How it ended, in a sign and in words. @param {Event} e */

@@ -92,7 +92,9 @@ export class Lane {
  * Lives from marks: a successful write says that the object was there, one that
  * deletes that it was there until then. What is deleted may stay for a while: a
  * pod until its kubelet deletes it once more, others until their finalizers are
- * taken off. Nothing but a creation brings it back, so the last write counts.
+ * taken off. Nothing but a creation brings it back, so the last write counts; and
+ * what is created was not there, so that a life that nothing ended, such as the
+ * deletion of a collection, is known up to its last write.
  * @param {Part[]} list
  * @returns {Span[]}
  */
@@ -101,6 +103,7 @@ export function spansOf(list) {
   const spans = [];
   /** @type {Span | null} */
   let open = null;
+  let seen = -Infinity; // the last write
   const begin = (/** @type {number} */ from, /** @type {boolean} */ born) => {
     open = { from, to: Infinity, born, gone: false };
     spans.push(open);
@@ -114,9 +117,12 @@ export function spansOf(list) {
       /** @type {Span | null} */
       const now = open;
       if (kind >> 2 === 0) {
-        if (!now || /** @type {Span} */ (now).gone) begin(t, true);
+        if (now && !(/** @type {Span} */ (now).gone)) Object.assign(now, { to: seen, gone: true });
+        begin(t, true);
+        seen = t;
         continue;
       }
+      seen = t;
       const s = /** @type {Span} */ (now ?? begin(-Infinity, false));
       s.gone ||= kind >> 2 === 2;
       s.to = s.gone ? t : Infinity;
@@ -194,7 +200,7 @@ export function kindOfEvent(e) {
   if (["exec", "attach", "portforward", "proxy"].includes(sub)) cls = 4;
   else if (["get", "list", "watch"].includes(e.verb)) cls = 3;
   else if (!["create", "update", "patch", "delete", "deletecollection"].includes(e.verb) || ["authentication.k8s.io", "authorization.k8s.io"].includes(e.api_group ?? "")) cls = 5;
-  else if (["update", "patch"].includes(e.verb) || sub) cls = 1;
-  else if (e.verb === "create") cls = 0;
+  else if ((["update", "patch"].includes(e.verb) && code !== 201) || sub) cls = 1;
+  else if (["create", "update", "patch"].includes(e.verb)) cls = 0;
   return cls * 4 + outcome;
 }
