@@ -75,18 +75,20 @@ func TestIncidentInThreeClicks(t *testing.T) {
 	c := clicks{b: b}
 	c.click("who deleted it", `tr.event td.object`, `document.querySelector("#detail .sentence").textContent.startsWith("dana@example.com deleted deployment checkout")`)
 	c.click("what else did they touch", `#detail .links a[href*="dana"]`, `document.body.innerText.includes("payments-key") && document.body.innerText.includes("clusterrolebindings")`)
-	c.click("is it still going on", `#live`, `document.getElementById("live").classList.contains("ready")`)
+	// It says when the last request was, and stays right: what comes shows by itself.
+	c.click("is it still going on", `#live`, `document.getElementById("live").classList.contains("ready") && document.querySelector("#actor-still.quiet").innerText.startsWith("Quiet. Last request ")`)
 	c.report(3)
-	// It is: the next thing they do shows by itself.
+	// It was quiet, and begins again.
 	next := events[len(events)-1]
 	for _, e := range events {
 		if e.User == person && e.Verb == "get" && e.Resource == "secrets" {
 			next = e
 		}
 	}
-	next.Name = "one-more"
+	next.Name, next.Time = "one-more", audit.TimeOf(time.Now())
 	ts.source.Append(next)
-	b.is(`document.body.innerText.includes("one-more")`)
+	b.is(`document.getElementById("actor-live-list").innerText.includes("one-more")`)
+	b.is(`document.querySelector("#actor-still.warn").innerText.startsWith("Still going on. Last request just now") && document.getElementById("actor-still").innerText.includes("one-more")`)
 }
 
 // clicks counts what a person does with the mouse, and how long each answer takes.
