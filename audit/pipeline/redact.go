@@ -37,7 +37,10 @@ const MinKey = 16
 // with any key, does not change.
 //
 // A Redactor may be used by many goroutines at once.
-type Redactor struct{ key []byte }
+type Redactor struct {
+	key   []byte
+	rules Rules
+}
 
 // NewRedactor returns a Redactor with key, of at least MinKey bytes. Who has the key can
 // find a short secret by trying.
@@ -45,16 +48,27 @@ func NewRedactor(key []byte) (*Redactor, error) {
 	if len(key) < MinKey {
 		return nil, fmt.Errorf("make redactor: the key has %d bytes and needs %d at least", len(key), MinKey)
 	}
-	return &Redactor{key: append([]byte(nil), key...)}, nil
+	return &Redactor{key: append([]byte(nil), key...), rules: Rules{BuiltIn: true}}, nil
 }
 
-// Redact sets e.Raw to the line without its secrets, in memory of b, and reports
-// whether that changed it. e must come from a decoder; for an e.Raw that is no
+// WithRules returns a Redactor that has rules beside, or instead of, those that are always
+// on, and the same key.
+func (r *Redactor) WithRules(rules *Rules) *Redactor { return &Redactor{key: r.key, rules: *rules} }
+
+// Redact sets e.Raw to the line without its secrets, in memory of b, and e.URI with it, and
+// reports whether that changed anything. e must come from a decoder; for an e.Raw that is no
 // JSON object it returns an error, and the event must not be written.
 func (r *Redactor) Redact(e *audit.Event, b *audit.Batch) (changed bool, err error) {
 	line, err := r.edit(e)
 	if line == nil {
 		return false, err
+	}
+	if r.rules.query {
+		var again audit.Event
+		if err := audit.Decode(line, &again); err != nil {
+			return false, err
+		}
+		e.URI = again.URI
 	}
 	e.Raw = b.CopyLine(line)
 	return true, nil
@@ -62,13 +76,38 @@ func (r *Redactor) Redact(e *audit.Event, b *audit.Batch) (changed bool, err err
 
 // edit is e's line without its secrets, nil if it has none.
 func (r *Redactor) edit(e *audit.Event) ([]byte, error) {
+	var line []byte
+	if r.rules.BuiltIn {
+		var err error
+		if line, err = r.builtIn(e); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.rules.rules) == 0 {
+		return line, nil
+	}
+	text := e.Raw
+	if line != nil {
+		text = string(line)
+	}
+	more, err := r.rulesOn(e, text)
+	switch {
+	case err != nil:
+		return nil, err
+	case more == nil:
+		return line, nil
+	}
+	return more, nil
+}
+
+func (r *Redactor) builtIn(e *audit.Event) ([]byte, error) {
 	about := subject(e)
 	if !about.secret && !about.token && !mentions(e) {
 		return nil, nil
 	}
 	doc, err := parse(e.Raw)
 	if err != nil || doc.kind != '{' {
-		return nil, fmt.Errorf("redact event %q: the line is no JSON object", e.AuditID)
+		return nil, notObject(e)
 	}
 	w := walk{r: r, text: e.Raw}
 	for _, m := range doc.members {
@@ -80,6 +119,10 @@ func (r *Redactor) edit(e *audit.Event) ([]byte, error) {
 		return nil, nil
 	}
 	return w.apply(), nil
+}
+
+func notObject(e *audit.Event) error {
+	return fmt.Errorf("redact event %q: the line is no JSON object", e.AuditID)
 }
 
 // RedactBatch is Redact for each event of b. It returns the number of those that changed.
@@ -111,6 +154,9 @@ func (r *Redactor) RedactLine(line []byte) []byte {
 				keep = min(keep, k+len(body))
 			}
 		}
+	}
+	if k := strings.IndexByte(text, '?'); r.rules.query && k >= 0 {
+		keep = min(keep, k)
 	}
 	if keep == len(text) {
 		return line

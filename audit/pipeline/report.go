@@ -76,13 +76,13 @@ func (l *Ledger) take() []report {
 		}
 		r.lost += lost
 		r.err = t.err
-		r.rules = strings.TrimLeft(r.rules+" "+rule(k.rule)+"="+strconv.FormatInt(lost, 10), " ")
+		r.rules = strings.TrimLeft(r.rules+" "+ruleName(k.rule)+"="+strconv.FormatInt(lost, 10), " ")
 		t.told = t.total
 	}
 	return out
 }
 
-func rule(n int32) string {
+func ruleName(n int32) string {
 	if n == 0 {
 		return "unknown"
 	}
