@@ -105,6 +105,7 @@ type list struct {
 	doc   []byte
 	batch *Batch
 	added int
+	full  []byte // for items that get a prefix
 	err   ListError
 }
 
@@ -209,12 +210,12 @@ func (l *list) item(index, i, end int, prefix string) {
 		line = one.Bytes()
 	}
 	if prefix != "" && line[0] == '{' && !l.hasKind(i) {
-		full := make([]byte, 0, len(line)+len(prefix)+2)
-		full = append(append(full, '{'), prefix...)
+		l.full = append(append(l.full[:0], '{'), prefix...)
 		if rest := bytes.TrimLeft(line[1:], " \t"); rest[0] != '}' {
-			full = append(full, ',')
+			l.full = append(l.full, ',')
 		}
-		line = append(full, line[1:]...)
+		l.full = append(l.full, line[1:]...)
+		line = l.full
 	}
 	if err := l.batch.Add(line); err != nil {
 		l.bad(index, i, item, err)

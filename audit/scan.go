@@ -24,6 +24,9 @@ const (
 // src points at the first byte of a padded line.
 type src struct{ p unsafe.Pointer }
 
+// srcOf is a buffer whose last pad bytes are padding.
+func srcOf(buf []byte) src { return src{unsafe.Pointer(unsafe.SliceData(buf))} }
+
 func (s src) at(i int) byte { return *(*byte)(unsafe.Add(s.p, i)) }
 
 func (s src) word(i int) uint64 {
