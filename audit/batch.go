@@ -74,7 +74,7 @@ type arena struct {
 	used   int64
 	large  bool // a chunk is larger than chunkSize
 	size   int  // of the first chunk if it is not to be chunkSize
-	single bool // for one event: lists take what they need, not a chunk of 64 KiB
+	single bool // for one event, which may be kept long: nothing takes much more than it needs
 	// scratch is for a list whose length is not known yet.
 	scratch []string
 }
@@ -156,10 +156,13 @@ func (a *arena) growChunk(n int) []byte {
 		return a.chunks[next][:n:n]
 	}
 	size := chunkSize
-	if n > size {
+	switch {
+	case n > size:
 		size, a.large = n, true
-	} else if a.size >= n {
+	case a.size >= n:
 		size, a.size = a.size, 0
+	case a.single:
+		size = max(n, 256)
 	}
 	c := make([]byte, n, size)
 	a.chunks = slices.Insert(a.chunks, next, c) // the free ones stay behind it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -212,6 +213,32 @@ func TestBatchMemoryIsBounded(t *testing.T) {
 			t.Errorf("of %d events %d were told as lost", sent, lost)
 		}
 	})
+}
+
+// What is held is what the heap has, more or less: events must not keep more alive than is counted.
+func TestBatchMemoryIsTrue(t *testing.T) {
+	const bound = 16 << 20
+	lines := sampleLines(t)
+	g := &gate{open: make(chan struct{})}
+	b := batch(t, g, pipeline.BatchOptions{Events: 100_000, Bytes: bound, BatchEvents: 400, Workers: 4, Ledger: pipeline.NewLedger(pipeline.LedgerOptions{})})
+	before := heap()
+	for i, full := 0, false; !full; i++ {
+		full = b.Send(t.Context(), []audit.Event{decoded(t, string(lines[i%len(lines)]))}) != nil
+	}
+	if grew := heap() - before; grew > 2*bound {
+		t.Errorf("a buffer of %d bytes takes %d", bound, grew)
+	}
+	close(g.open)
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestBatchOverflow(t *testing.T) {
