@@ -97,23 +97,28 @@ func parseIP(s string) (string, bool) {
 		}
 		return ip.Unmap().String(), true
 	}
-	if len(s) > 64 || !strings.Contains(s, ".") {
+	short := withoutZeros(s)
+	if short == s {
 		return "", false
 	}
-	at := strings.LastIndexByte(s, ':') + 1 // the dotted part of ::ffff:010.0.0.1
-	parts := strings.Split(s[at:], ".")
-	for i, p := range parts {
-		if short := strings.TrimLeft(p, "0"); short != "" || p == "" {
-			parts[i] = short
-		} else {
-			parts[i] = "0"
-		}
-	}
-	ip, err := netip.ParseAddr(s[:at] + strings.Join(parts, "."))
+	ip, err := netip.ParseAddr(short)
 	if err != nil || ip.Zone() != "" {
 		return "", false
 	}
 	return ip.Unmap().String(), true
+}
+
+// withoutZeros is an address without the zeros that lead its numbers.
+func withoutZeros(s string) string {
+	out := make([]byte, 0, len(s))
+	for i := range len(s) {
+		leads := len(out) == 0 || out[len(out)-1] == '.' || out[len(out)-1] == ':'
+		if more := i+1 < len(s) && s[i+1] != '.' && s[i+1] != ':'; s[i] == '0' && leads && more {
+			continue
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
 }
 
 // newID is a random UUID (RFC 9562, version 4).
