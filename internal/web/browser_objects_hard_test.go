@@ -479,3 +479,45 @@ func TestTimelinePointerLost(t *testing.T) {
 		t.Error("the timeline is dragged without a button")
 	}
 }
+
+// TestHistoryIsOfOneObject: a custom resource may have the name of one of
+// Kubernetes' own that is in no namespace.
+func TestHistoryIsOfOneObject(t *testing.T) {
+	at := func(second int, namespace string) audit.Event {
+		e := written(t, second, "Metadata", "update", "alice-in-"+namespace, 200, "")
+		e.APIGroup, e.Resource, e.Namespace, e.Name = "longhorn.io", "nodes", namespace, "cp1"
+		return e
+	}
+	ts := newTestServer(t, []audit.Event{at(10, "one"), at(20, "two"), at(30, "one")})
+	b := newTab(t)
+	b.open(ts.URL + "/objects?object=demo%2Fone%2Flonghorn.io%2Fnodes%2Fcp1")
+	b.is(`document.querySelector(".revs")`)
+	b.drawn()
+	if n := eval[int](b, `document.querySelectorAll(".revs tr[data-id]").length`); n != 2 {
+		t.Errorf("%d revisions are of the object, not 2", n)
+	}
+}
+
+// TestObjectsWaiting: while nothing is known, nothing is said to be there or not.
+func TestObjectsWaiting(t *testing.T) {
+	release := make(chan struct{})
+	ts := newTestServer(t, sampleEvents(t), func(o *Options) {
+		o.Questions = &held{Questions: o.Questions, lanes: func(ctx context.Context, _ query.LanesQuestion) error {
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+			return ctx.Err()
+		}}
+	})
+	b := newTab(t)
+	b.do(chromedp.Navigate(ts.URL + "/objects"))
+	b.is(`document.querySelector(".tl[aria-busy]") && new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))`)
+	if said := eval[string](b, corner); said != "" {
+		t.Errorf("the timeline says %q before it knows", said)
+	}
+	b.is(`document.querySelector(".objects-state [role=status]")`)
+	close(release)
+	b.is(rowsInSight + `.length > 10 && document.querySelector(".objects-state").hidden`)
+	b.drawn()
+}

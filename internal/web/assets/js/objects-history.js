@@ -122,9 +122,10 @@ export class History {
   async ask(key, signal, more = {}) {
     if (!key.name || !key.resource) return { changes: [], next: "", warnings: [] };
     const p = new URLSearchParams({ resource: key.resource, name: key.name, diff: "true", limit: String(page), ...more });
-    // What a request without a namespace, group or cluster has is the same text, but no filter of the question.
-    p.set("filter", `cluster == ${quote(key.cluster)} && api_group == ${quote(key.api_group)}` + (key.namespace ? "" : key.resource === "namespaces" ? "" : ' && namespace == ""'));
-    if (key.namespace) p.set("namespace", key.namespace);
+    // In the filter, for there "" is a value too, and a custom resource is not taken
+    // for one of Kubernetes' own. A namespace is in itself, but not where it is created.
+    const own = key.resource === "namespaces" && !key.api_group;
+    p.set("filter", `cluster == ${quote(key.cluster)} && api_group == ${quote(key.api_group)}` + (own ? "" : ` && namespace == ${quote(key.namespace)}`));
     return ask("history", p, { signal });
   }
 

@@ -14,7 +14,7 @@ import { History } from "./objects-history.js";
 import { depths, kind, parsePath, path, visible } from "./objects-key.js";
 import { Tree } from "./objects-tree.js";
 import { quote } from "./state.js";
-import { empty, failure } from "./states.js";
+import { empty, failure, loading } from "./states.js";
 import { className, kindOfEvent, Lane, outcomeName, Row } from "./timeline-data.js";
 import { readColours } from "./timeline-draw.js";
 import { legend, Timeline } from "./timeline.js";
@@ -134,6 +134,10 @@ async function askLanes(state) {
   const asking = AbortSignal.any([signal, askingLanes.signal]);
   parts.timeline.setAttribute("aria-busy", "true");
   const asked = `${celOf(state)}\n${state.params.get("under") ?? ""}`;
+  if (!rows.size) {
+    parts.state.replaceChildren(loading());
+    parts.state.hidden = false;
+  }
   /** @type {LanesAnswer} */
   let a;
   try {

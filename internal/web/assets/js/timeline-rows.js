@@ -38,7 +38,8 @@ export class Options {
       el.hidden = i >= last;
       if (el.hidden) continue;
       const row = tl.rows[i];
-      if (el.dataset.row !== row.id || el.dataset.at !== String(i)) {
+      const other = el.dataset.row !== row.id || el.dataset.at !== String(i);
+      if (other) {
         el.dataset.row = row.id;
         el.dataset.at = String(i);
         el.id = "tl-row-" + i;
@@ -52,9 +53,10 @@ export class Options {
       }
       el.setAttribute("aria-setsize", String(tl.rows.length));
       const said = summary(row, tl.known);
-      if (el.children[3].textContent !== said) el.children[3].textContent = said;
-      const whole = `${title(row.key)}, ${place(row.key)}: ${said}`;
-      if (el.title !== whole) el.title = whole;
+      if (other || el.children[3].textContent !== said) {
+        el.children[3].textContent = said;
+        el.title = `${title(row.key)}, ${place(row.key)}: ${said}`;
+      }
       el.setAttribute("aria-selected", String(row.id === tl.selected));
       el.classList.toggle("active", i === tl.active);
       if (i === tl.active) activeId = el.id;

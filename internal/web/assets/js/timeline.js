@@ -45,6 +45,7 @@ export class Timeline {
     this.to = 1;
     /** @type {[number, number]} */
     this.known = [-Infinity, Infinity];
+    this.told = false; // rows were set: before that it is not known that there are none
     this.endless = false; // there are more rows than are known
     this.selected = "";
     this.revealed = false; // the selected row was scrolled to
@@ -116,6 +117,7 @@ export class Timeline {
     const anchor = this.rows[this.active] ?? this.rows[Math.floor(this.body.scrollTop / rowHeight)];
     const was = anchor ? this.rows.indexOf(anchor) : -1;
     this.rows = rows;
+    this.told = true;
     this.known = known;
     const now = anchor ? rows.findIndex((r) => r.id === anchor.id) : -1;
     this.active = this.active >= 0 ? now : -1;
@@ -188,7 +190,7 @@ export class Timeline {
   paint() {
     const first = Math.max(0, Math.floor((this.body.scrollTop - overscan) / rowHeight));
     const last = Math.min(this.rows.length, first + this.visible);
-    const grid = ticks(this.from, this.to, Math.max(2, this.width / 92));
+    const grid = this.told || this.from ? ticks(this.from, this.to, Math.max(2, this.width / 92)) : [];
     this.canvas.style.top = first * rowHeight + "px";
     this.marks = paint(this.ctx, { rows: this.rows, first, last, width: this.width, from: this.from, to: this.to, grid: grid.map((g) => g.t), selected: this.selected, names: this.names, active: this.active, known: this.known }, this.colours);
     this.paintRuler(grid);
@@ -216,7 +218,7 @@ export class Timeline {
       ctx.fillText(g.label, left, 13);
       free = left + w + 8;
     }
-    this.corner.textContent = `${this.rows.length.toLocaleString("en")}${this.endless ? "+" : ""} ${this.rows.length === 1 ? "object" : "objects"} · ${lengthText(this.to - this.from)}`;
+    this.corner.textContent = !this.told ? "" : `${this.rows.length.toLocaleString("en")}${this.endless ? "+" : ""} ${this.rows.length === 1 ? "object" : "objects"} · ${lengthText(this.to - this.from)}`;
   }
 
   listen() {
