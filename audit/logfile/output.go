@@ -108,8 +108,7 @@ func (o *output) write(g *group) {
 	line := 0 // the first that is not written
 	for again := true; ; again = false {
 		line, g.err = o.lines(g, line)
-		var unsure *syncError
-		if errors.As(g.err, &unsure) {
+		if g.err != nil && inDoubt(g.err) {
 			break
 		}
 		if err := o.settle(g, line); err != nil {
@@ -133,6 +132,11 @@ type syncError struct{ err error }
 
 func (e *syncError) Error() string { return "sync: " + e.err.Error() }
 func (e *syncError) Unwrap() error { return e.err }
+
+func inDoubt(err error) bool {
+	var e *syncError
+	return errors.As(err, &e)
+}
 
 // settle counts the lines of g before n as taken, when they are durable if that is asked for.
 func (o *output) settle(g *group, n int) error {

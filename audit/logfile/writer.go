@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -199,7 +200,7 @@ func Open(opt WriterOptions) (*Writer, error) {
 type group struct {
 	buf   []byte
 	ends  []int         // of each line in buf
-	users int           // calls of WriteEvents that are not done with it
+	users atomic.Int32  // calls of WriteEvents that are not done with it
 	done  chan struct{} // closed when it is written, nil if nobody waits for that
 	taken int           // lines that are where they should be
 	err   error
@@ -237,7 +238,7 @@ func (w *Writer) WriteEvents(ctx context.Context, events []audit.Event) error {
 	} else if g.done == nil {
 		g.done = make(chan struct{})
 	}
-	g.users++
+	g.users.Add(1)
 	first := len(g.ends)
 	for i := range events {
 		g.add(&events[i], w.opt.Format)
@@ -297,11 +298,13 @@ func (w *Writer) leave(g *group, first int, events []audit.Event) error {
 	if taken := min(max(g.taken-first, 0), len(events)); taken < len(events) {
 		err = w.lost(events[taken:], g.err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if g.users--; g.users == 0 && len(w.spare) < 2 { // one is written while another gathers
+	if g.users.Add(-1) == 0 {
 		g.reset()
-		w.spare = append(w.spare, g)
+		w.mu.Lock()
+		if len(w.spare) < 2 { // one is written while another gathers
+			w.spare = append(w.spare, g)
+		}
+		w.mu.Unlock()
 	}
 	return err
 }
@@ -331,7 +334,7 @@ func (g *group) reset() {
 	if cap(g.buf) > 1<<20 {
 		g.buf = nil
 	}
-	*g = group{buf: g.buf[:0], ends: g.ends[:0]}
+	g.buf, g.ends, g.done, g.taken, g.err = g.buf[:0], g.ends[:0], nil, 0, nil
 }
 
 func (w *Writer) lost(events []audit.Event, err error) error {
