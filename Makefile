@@ -6,7 +6,7 @@ TOOL    := go tool -modfile=tools/go.mod
 N       ?= 1000000
 
 .DEFAULT_GOAL := build
-.PHONY: build static run test race compat bench-policy lint lint-js fix bench bench-decode fuzz fuzz-compat screenshots goldens vulncheck deps clean
+.PHONY: build static run test race compat bench-policy lint lint-js fix bench load bench-decode fuzz fuzz-compat screenshots goldens vulncheck deps clean
 
 build: ## the program with its embedded store: bin/ktrail
 	@mkdir -p bin
@@ -42,6 +42,9 @@ fix: ## mend formatting
 
 bench: build ## the budgets as ratios over N events (default 1,000,000)
 	go run ./bench -n $(N)
+
+load: ## 10,000 requests a second for a minute through audit/capture: nothing lost, memory printed
+	go test -count=1 -timeout 5m -run '^TestLoad$$' -v ./audit/capture -load 1m
 
 bench-decode: ## the decoder beside encoding/json and encoding/json/v2
 	GOEXPERIMENT=jsonv2 go test -run '^$$' -bench 'Decode' -benchmem ./audit

@@ -29,8 +29,6 @@ type exchange struct {
 
 	in  reading // of the request's body
 	out writer  // of the answer
-
-	one [1]audit.Event // the event on its way to the sink
 }
 
 type exchangeKey struct{}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
@@ -35,6 +36,7 @@ func Handler(next http.Handler, o Options) (http.Handler, error) {
 type handler struct {
 	Options
 	next http.Handler
+	ones sync.Pool // of *[1]audit.Event
 }
 
 // ServeHTTP implements [http.Handler].
@@ -246,15 +248,25 @@ func (x *exchange) emit(stage string, s policy.Stages) error {
 	if err != nil {
 		ev = audit.Event{AuditID: x.auditID, Rule: x.rec.Rule}
 	}
-	x.one[0] = ev
+	one := x.h.one()
+	one[0] = ev
 	if err == nil {
-		err = x.h.Sink.Send(lasting{x}, x.one[:])
+		err = x.h.Sink.Send(lasting{x}, one[:])
 	}
 	if err != nil {
-		x.h.Ledger.Enter(err, x.one[:])
+		x.h.Ledger.Enter(err, one[:])
 	}
-	x.one[0] = audit.Event{}
+	*one = [1]audit.Event{}
+	x.h.ones.Put(one)
 	return err
+}
+
+// one is room for an event on its way to the sink, which has no use for it after that.
+func (h *handler) one() *[1]audit.Event {
+	if one, ok := h.ones.Get().(*[1]audit.Event); ok {
+		return one
+	}
+	return new([1]audit.Event)
 }
 
 // dropBadBodies leaves out what is not JSON although it said so.
