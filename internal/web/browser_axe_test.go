@@ -39,6 +39,7 @@ type pageState struct {
 	name, url string
 	ready     string // an expression that becomes true
 	then      string // an expression to evaluate, "" for none
+	after     string // an expression that becomes true then
 }
 
 // pageStates are the states of all views on a server with the sample log. A view
@@ -58,6 +59,26 @@ func pageStates(last int) []pageState {
 		{name: "actors", url: "/actors"},
 	}
 	return states
+}
+
+// passingStates are those that the page comes into while it is used: something
+// fails, is followed, is chosen.
+func passingStates(last int) []pageState {
+	// The page's next questions fail, as if the server had said so.
+	const fails = `window.fetch = () => Promise.resolve(new Response('{"error":{"code":"unavailable","message":"the store is being repaired"}}', { status: 503 }))`
+	return []pageState{
+		{name: "answer that does not come", url: "/", then: `(` + fails + `, document.getElementById("search").requestSubmit(), true)`, after: `document.querySelector("#filter-error .error")`},
+		{name: "event that does not come", url: "/", ready: `document.querySelector("#chart canvas")`, then: `(` + fails + `, document.querySelector("tr.event td.verb").click(), true)`, after: `document.querySelector("#detail .error")`},
+		{name: "neighbours, JSON searched", url: fmt.Sprintf("/?event=%d", last-3), ready: `document.querySelector("#around .near")`, then: `(() => { const f = document.getElementById("json-find"); f.value = "e"; f.dispatchEvent(new Event("input")); return true })()`},
+		{name: "facets that do not come", url: "/?facets=1", ready: facetsDrawn, then: `(` + fails + `, document.querySelector(".facet .facet-more").click(), true)`, after: `document.querySelector("#facets .error")`},
+		{name: "facets chosen", url: "/?facets=1&include=verb%3Ddelete&exclude=code%3D403", ready: facetsDrawn},
+		{name: "columns menu", url: "/?columns=time,user,agent", then: `(document.getElementById("columns-menu").showPopover(), true)`},
+		{name: "views that do not come", url: "/", then: `(` + fails + `, document.getElementById("views-menu").showPopover(), true)`, after: `document.querySelector("#views-list .error")`},
+		{name: "live", url: "/?live=1", ready: `document.getElementById("live").classList.contains("ready")`},
+		{name: "live that is lost", url: "/", then: `(window.EventSource = class { readyState = 2; constructor() { setTimeout(() => this.onerror()) } addEventListener() {} close() {} }, document.getElementById("live").click(), true)`, after: `document.getElementById("live").classList.contains("lost")`},
+		{name: "live sources", url: "/sources?live=1", ready: `document.querySelector(".trend small")`},
+		{name: "values under the pointer", url: "/", then: `(document.querySelector("td.verb").dispatchEvent(new PointerEvent("pointerover", { bubbles: true, pointerType: "mouse" })), true)`, after: `document.querySelector(".pair")`},
+	}
 }
 
 // TestNoBarriers has axe-core look at every view and state, light and dark,
@@ -82,6 +103,10 @@ func TestNoBarriers(t *testing.T) {
 				if s.then != "" {
 					eval[bool](b, s.then)
 				}
+				if s.after != "" {
+					b.is(s.after)
+				}
+				b.shot(fmt.Sprintf("axe %s-%d-%t", s.name, width, dark))
 				for _, v := range b.barriers() {
 					t.Errorf("%s, %d pixels, dark %t: %s", s.name, width, dark, v)
 				}
@@ -91,6 +116,16 @@ func TestNoBarriers(t *testing.T) {
 			}
 			if dark == (width == 375) {
 				continue // the same markup, in the other two
+			}
+			for _, s := range passingStates(len(events)) {
+				look(good.URL, s)
+			}
+			b.do(chromedp.Navigate(good.URL + "/views/none"))
+			b.is(`document.querySelector(".empty.error h1")`)
+			b.forgive() // the console tells of the 404
+			b.shot(fmt.Sprintf("axe lost-%d-%t", width, dark))
+			for _, v := range b.barriers() {
+				t.Errorf("lost, %d pixels, dark %t: %s", width, dark, v)
 			}
 			for _, v := range views() {
 				look(empty.URL, pageState{name: "empty " + v.Name, url: v.Path})

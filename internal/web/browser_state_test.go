@@ -199,6 +199,23 @@ func TestStateInChromium(t *testing.T) {
 		b.is(`document.activeElement.matches(".quarantine pre")`)
 	})
 
+	run("the day is told where it begins, in few pixels too", func(t *testing.T) {
+		incident := newTestServer(t, incidentEvents(t))
+		for _, width := range []int64{375, 1280} {
+			b.do(chromedp.EmulateViewport(width, 800))
+			b.open(incident.URL + "/?user=dana*&event=1")
+			const told = `[...document.querySelectorAll("tr.event .day")].filter((d) => d.checkVisibility()).map((d) => d.textContent).join()`
+			if days := eval[string](b, told); !strings.HasPrefix(days, "2026-11-23") || strings.Count(days, "-23") != 1 {
+				t.Errorf("%d pixels: the days told are %q", width, days)
+			}
+			b.is(`(scrollTo(0, document.documentElement.scrollHeight), ` + told + `.includes("2026-11-22"))`)
+			if days := eval[string](b, told); strings.Count(days, "-22") != 1 {
+				t.Errorf("%d pixels: the days told are %q", width, days)
+			}
+		}
+		b.do(chromedp.EmulateViewport(1280, 800))
+	})
+
 	run("a brush under way stays while it is live", func(t *testing.T) {
 		b.open(ts.URL + "/?live=1")
 		b.is(`document.querySelector("#chart canvas") && document.getElementById("live").classList.contains("ready")`)

@@ -133,6 +133,7 @@ function draw() {
   above.style.height = `${first * rowHeight}px`;
   let at = 0; // of the block
   let missing = 0;
+  let day = first > 0 ? null : ""; // of the row above; null where it is not known
   for (const b of blocks) {
     const from = Math.max(first, at);
     const to = Math.min(end, at + b.count);
@@ -141,10 +142,15 @@ function draw() {
         for (let i = from; i < to; i++) {
           const tr = b.rows[i - at];
           tr.setAttribute("aria-rowindex", String(i + 2));
+          // Where there is no room for the day in each row, it stands where it begins.
+          const its = dayOf(tr);
+          tr.classList.toggle("newday", day !== null && its !== day);
+          day = its;
           want.push(tr);
         }
       } else {
         missing += to - from;
+        day = null;
         fetchBlock(b);
       }
     }
@@ -156,6 +162,11 @@ function draw() {
   place(want);
   if (next && end > n - ahead) nextPage();
   if (held.length && top > -rowHeight) release();
+}
+
+/** The day that a row shows. @param {HTMLTableRowElement} tr */
+function dayOf(tr) {
+  return tr.querySelector(".day")?.textContent ?? "";
 }
 
 /** Changes as little as possible, so that focus and selection stay. @param {HTMLElement[]} want */
