@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/ktrail/ktrail/audit"
 )
@@ -108,7 +109,9 @@ func (a *Authenticator) find(r *http.Request) (audit.UserInfo, credential, error
 	}
 	bearer := bearerToken(r.Header)
 	if u, ok, err := a.token(r, bearer); ok {
-		r.Header.Set("Authorization", "Bearer "+bearer) // one, even if there were two
+		if sent := r.Header["Authorization"]; len(sent) != 1 || !isBearer(sent[0], bearer) {
+			r.Header.Set("Authorization", "Bearer "+bearer) // one, even if there were two
+		}
 		return u, byBearer, nil
 	} else if err != nil {
 		failed = append(failed, err)
@@ -129,6 +132,12 @@ func (a *Authenticator) find(r *http.Request) (audit.UserInfo, credential, error
 		return audit.UserInfo{}, byNothing, errUnauthorized
 	}
 	return audit.UserInfo{Username: anonymousUser, Groups: []string{groupAnonymous}}, byNothing, nil
+}
+
+// isBearer is whether a header is how tokens are sent, to the letter.
+func isBearer(header, token string) bool {
+	rest, ok := strings.CutPrefix(header, "Bearer ")
+	return ok && rest == token
 }
 
 func (a *Authenticator) frontProxy(r *http.Request) (audit.UserInfo, bool, error) {

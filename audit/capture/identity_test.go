@@ -18,7 +18,7 @@ import (
 	"github.com/ktrail/ktrail/audit/capture"
 )
 
-const pods = "/api/v1/namespaces/default/pods"
+const podsPath = "/api/v1/namespaces/default/pods"
 
 // Who a user is, and what the API server behind the proxy is told.
 func TestUsers(t *testing.T) {
@@ -66,7 +66,7 @@ func TestUsers(t *testing.T) {
 			if strings.Contains(test.name, "web socket") { // HTTP/2 has no upgrade
 				c.Transport.(*http.Transport).ForceAttemptHTTP2 = false
 			}
-			res, _ := s.get(t, c, pods, test.headers...)
+			res, _ := s.get(t, c, podsPath, test.headers...)
 			ev := s.sink.last(t)
 			if test.user == "" {
 				if res.StatusCode != http.StatusUnauthorized || ev.Code != http.StatusUnauthorized || ev.User != "" || len(s.api.seen) != before {
@@ -116,7 +116,7 @@ func TestNamesThatHeadersChange(t *testing.T) {
 		s.clients.issue(t, "mallory", []string{"system:masters\t"}),
 		s.clients.issue(t, "mallory\r\nX-Remote-Group: system:masters", nil),
 	} {
-		res, text := s.get(t, s.client(t, &cert), pods)
+		res, text := s.get(t, s.client(t, &cert), podsPath)
 		if res.StatusCode != http.StatusForbidden || len(s.api.seen) != 0 || s.sink.last(t).Code != http.StatusForbidden {
 			t.Errorf("%q: answer %d %s", cert.Leaf.Subject, res.StatusCode, text)
 		}
@@ -128,7 +128,7 @@ func TestNoAnonymous(t *testing.T) {
 	s := stand(t, answers(200, `{}`), func(_ *setup, a *capture.AuthOptions, _ *capture.ProxyOptions, _ *capture.Options) {
 		a.Anonymous = false
 	})
-	res, _ := s.get(t, s.client(t, nil), pods)
+	res, _ := s.get(t, s.client(t, nil), podsPath)
 	if ev := s.sink.last(t); res.StatusCode != http.StatusUnauthorized || ev.Stage != audit.StageResponseStarted {
 		t.Errorf("answer %d, event %s", res.StatusCode, ev.Raw)
 	}
@@ -140,7 +140,7 @@ func TestNoFrontProxy(t *testing.T) {
 		p.FrontProxy = nil
 	})
 	bob := s.clients.issue(t, "bob", nil)
-	res, text := s.get(t, s.client(t, &bob), pods)
+	res, text := s.get(t, s.client(t, &bob), podsPath)
 	if res.StatusCode != http.StatusForbidden || !strings.Contains(text, "--proxy-client-cert-file") || len(s.api.seen) != 0 {
 		t.Errorf("answer %d %s", res.StatusCode, text)
 	}

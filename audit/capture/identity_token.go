@@ -52,6 +52,11 @@ func (t *tokens) user(ctx context.Context, token string) (audit.UserInfo, error)
 	if a, ok := t.seen.get(key); ok {
 		return a.user, a.err
 	}
+	return t.find(ctx, key, token)
+}
+
+// find asks whose a token is.
+func (t *tokens) find(ctx context.Context, key [sha256.Size]byte, token string) (audit.UserInfo, error) {
 	done := t.flight.DoChan(string(key[:]), func() (any, error) {
 		// The answer is everybody's: who asked first may go away.
 		user, err := t.ask(context.WithoutCancel(ctx), token)

@@ -91,9 +91,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusForbidden, "Forbidden", err.Error())
 		return
 	}
-	a := &answer{ResponseWriter: w, id: w.Header().Get(auditIDHeader)}
-	if a.id != "" {
-		r.Header.Set(auditIDHeader, a.id)
+	a := &answer{ResponseWriter: w, id: w.Header()[auditIDHeader]}
+	if a.id != nil {
+		r.Header[auditIDHeader] = a.id
 	}
 	info := InfoOf(r.Context())
 	watch := info != nil && info.Verb == "watch"
@@ -241,7 +241,7 @@ func refuse(w http.ResponseWriter, r *http.Request, code int32, reason, message 
 // answer is the ResponseWriter that ReverseProxy writes to.
 type answer struct {
 	http.ResponseWriter
-	id     string
+	id     []string
 	status int
 	failed bool // the client does not take it
 }
@@ -250,8 +250,8 @@ type answer struct {
 func (a *answer) WriteHeader(code int) {
 	if code >= http.StatusOK || code == http.StatusSwitchingProtocols {
 		a.status = code
-		if a.id != "" {
-			a.Header()[auditIDHeader] = []string{a.id}
+		if a.id != nil {
+			a.Header()[auditIDHeader] = a.id
 		}
 	}
 	a.ResponseWriter.WriteHeader(code)

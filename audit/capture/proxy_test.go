@@ -77,7 +77,7 @@ func TestHTTP2(t *testing.T) {
 		_, _ = io.Copy(w, r.Body)
 		w.Header().Set("X-Sum", "42")
 	}, nil)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+pods, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+podsPath, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestWatch(t *testing.T) {
 		c := s.client(t, nil)
 		c.Transport.(*http.Transport).ForceAttemptHTTP2 = h2
 		ctx, leave := context.WithCancel(t.Context())
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+pods+"?watch=true", http.NoBody)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+podsPath+"?watch=true", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestWatchEndsWithTheServer(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	}, nil)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+pods+"?watch=true", http.NoBody)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+podsPath+"?watch=true", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestUpgrade(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
-		if _, err := fmt.Fprintf(conn, "POST %s/web/exec?command=sh HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t-alice\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", pods, protocol); err != nil {
+		if _, err := fmt.Fprintf(conn, "POST %s/web/exec?command=sh HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t-alice\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", podsPath, protocol); err != nil {
 			t.Fatal(err)
 		}
 		from := bufio.NewReader(conn)
@@ -235,7 +235,7 @@ func TestUpgrade(t *testing.T) {
 func TestUpstreamAway(t *testing.T) {
 	s := stand(t, answers(200, `{}`), nil)
 	s.api.Close()
-	res, text := s.get(t, s.client(t, nil), pods)
+	res, text := s.get(t, s.client(t, nil), podsPath)
 	if res.StatusCode != http.StatusBadGateway || !strings.HasPrefix(text, `{"kind":"Status","apiVersion":"v1"`) || strings.Contains(text, s.api.Listener.Addr().String()) {
 		t.Errorf("answer %d %s", res.StatusCode, text)
 	}
@@ -243,7 +243,7 @@ func TestUpstreamAway(t *testing.T) {
 		t.Errorf("event %s", ev.Raw)
 	}
 	// Whose token it is cannot be asked: that is not the user's fault.
-	res, text = s.get(t, s.client(t, nil), pods, "Authorization", "Bearer t-alice")
+	res, text = s.get(t, s.client(t, nil), podsPath, "Authorization", "Bearer t-alice")
 	if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "credentials") {
 		t.Errorf("answer %d %s", res.StatusCode, text)
 	}
@@ -266,7 +266,7 @@ func TestAnswerCutOff(t *testing.T) {
 		for _, h2 := range []bool{true, false} {
 			c := s.client(t, nil)
 			c.Transport.(*http.Transport).ForceAttemptHTTP2 = h2
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+pods, http.NoBody)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+podsPath, http.NoBody)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -294,7 +294,7 @@ func TestSinks(t *testing.T) {
 	s := stand(t, answers(200, answer), nil)
 	c := s.client(t, nil)
 	s.sink.refuse = map[string]bool{audit.StageRequestReceived: true, audit.StageResponseComplete: true}
-	if res, text := s.get(t, c, pods); res.StatusCode != 200 || text != answer {
+	if res, text := s.get(t, c, podsPath); res.StatusCode != 200 || text != answer {
 		t.Errorf("a dead sink: answer %d %s", res.StatusCode, text)
 	}
 	hold := make(chan struct{})
@@ -302,14 +302,14 @@ func TestSinks(t *testing.T) {
 	s.sink.refuse, s.sink.before = nil, func(*audit.Event) { <-hold }
 	s.sink.mu.Unlock()
 	time.AfterFunc(50*time.Millisecond, func() { close(hold) })
-	if res, text := s.get(t, c, pods); res.StatusCode != 200 || text != answer {
+	if res, text := s.get(t, c, podsPath); res.StatusCode != 200 || text != answer {
 		t.Errorf("a slow sink: answer %d %s", res.StatusCode, text)
 	}
 
 	for _, stage := range []string{audit.StageRequestReceived, audit.StageResponseComplete} {
 		s := stand(t, answers(200, answer), func(_ *setup, _ *capture.AuthOptions, _ *capture.ProxyOptions, o *capture.Options) { o.Strict = true })
 		s.sink.refuse = map[string]bool{stage: true}
-		res, text := s.get(t, s.client(t, nil), pods)
+		res, text := s.get(t, s.client(t, nil), podsPath)
 		if res.StatusCode != http.StatusInternalServerError || strings.Contains(text, "PodList") {
 			t.Errorf("strict, a sink that refuses %s: answer %d %s", stage, res.StatusCode, text)
 		}
@@ -326,7 +326,7 @@ func TestInterimAnswer(t *testing.T) {
 		w.WriteHeader(http.StatusEarlyHints)
 		w.WriteHeader(http.StatusOK)
 	}, nil)
-	res, _ := s.get(t, s.client(t, nil), pods)
+	res, _ := s.get(t, s.client(t, nil), podsPath)
 	if ev := s.sink.last(t); len(res.Header["Audit-Id"]) != 1 || res.Header.Get("Audit-Id") != ev.AuditID || ev.Code != 200 {
 		t.Errorf("Audit-Id %q; event %s", res.Header["Audit-Id"], ev.Raw)
 	}

@@ -20,7 +20,11 @@ const (
 
 // redactKey reads the key in dir, or makes one and says so. dir's writer lock must be held.
 func redactKey(fsys durable.FS, dir string) (key []byte, made bool, err error) {
-	path := filepath.Join(dir, keyFile)
+	return redactKeyAt(fsys, filepath.Join(dir, keyFile))
+}
+
+// redactKeyAt is redactKey for a key in any file. Nobody else may make it at the same time.
+func redactKeyAt(fsys durable.FS, path string) (key []byte, made bool, err error) {
 	key, err = os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

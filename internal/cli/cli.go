@@ -96,7 +96,7 @@ func (c *cmdline) root(arg0 string) *cobra.Command {
 	root.AddCommand(
 		c.enableCommand(), c.statusCommand(), c.verifyCommand(), c.disableCommand(),
 		c.searchCommand(), c.topCommand(), c.historyCommand(), c.actorCommand(), c.sqlCommand(),
-		c.serveCommand(), c.importCommand(),
+		c.serveCommand(), c.proxyCommand(), c.importCommand(),
 		c.policyCommand(), c.adviseCommand(),
 		c.versionCommand(),
 	)

@@ -52,6 +52,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			// An address where nothing answers, unless a script starts a server.
+			e.Values[proxyOf{}] = &runningProxy{}
 			e.Setenv("SAMPLE", sample)
 			e.Setenv("KTRAIL_SERVER", "http://127.0.0.1:1")
 			e.Setenv("TZ", "America/New_York")
@@ -65,6 +66,10 @@ func TestScripts(t *testing.T) {
 			"flip":  cmdFlip,
 			"feed":  cmdFeed,
 			"unzip": cmdUnzip,
+
+			"proxy":     cmdProxy,
+			"stopproxy": cmdStopProxy,
+			"fetch":     cmdFetch,
 		},
 	})
 }
