@@ -59,7 +59,7 @@ func TestRequestBodies(t *testing.T) {
 		{"delete options", "DELETE", pods + "/p", "application/json", `{"gracePeriodSeconds":0,"metadata":{"name":"no"}}`, []string{`"name":"p"`, `"requestObject":{"gracePeriodSeconds":0`}},
 		{"cluster-scoped", "POST", "/api/v1/namespaces", "application/json", `{"metadata":{"name":"new","names\u0070ace":"n"}}`, []string{`"resource":"namespaces","namespace":"n","name":"new"`}},
 		{"no object", "POST", pods, "application/json", `{"metadata"`, []string{`"capture.ktrail.io/request-body":"left out: 11 bytes are no JSON object"`}},
-		{"not JSON after all", "POST", pods, "application/json", `{"metadata":{"name":"x"},"a":tru}`, []string{`"name":"x"`, `"capture.ktrail.io/request-body":"left out: 33 bytes are not JSON"`}},
+		{"not JSON after all", "POST", pods, "application/json", `{"metadata":{"name":"x"},"a":tru}`, []string{`"name":"x"`, `"capture.ktrail.io/request-body":"left out: 33 bytes are not JSON, or nested too deep"`}},
 		{"bad yaml", "POST", pods, "application/yaml", "a: [", []string{`"capture.ktrail.io/request-body":"left out: 4 bytes cannot be read: `}},
 		{"text", "POST", pods, "text/<plain>", "hello", []string{`left out: 5 bytes of \"text/\u003cplain\u003e\""`}},
 		{"protobuf", "POST", pods, "application/vnd.kubernetes.protobuf", protobuf("v1", "Pod", message(1, message(1, "pb")+message(5, "uid")+message(6, "77"))),
@@ -248,6 +248,58 @@ func TestBodyIsHandedOnAsItComes(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 	has(t, sink.last(t), `"requestObject":{"metadata":{}}`)
+}
+
+// A body that is JSON, but nested deeper than a line can hold, does not cost the event.
+func TestDeepBody(t *testing.T) {
+	deep := strings.Repeat("[", 10000) + strings.Repeat("]", 10000)
+	h, sink := around(t, answers(200, deep), nil)
+	ask(h, "PATCH", pods+"/p", "application/json-patch+json", deep)
+	has(t, sink.last(t), `request-body":"left out: 20000 bytes are not JSON, or nested too deep"`, `response-body":"left out: 20000 bytes are not JSON, or nested too deep"`)
+}
+
+// FuzzBodies holds that whatever a client and a handler send there is an event, whose line can be read,
+// and that both have every byte of it.
+func FuzzBodies(f *testing.F) {
+	for _, s := range []string{
+		`{"metadata":{"name":"x","managedFields":[{}]}}`, `{"kind":"Status","apiVersion":"v1","details":{}}`,
+		`{"items":[{"metadata":{"managedFields":1,"a":2}}]}`, "a: &a [*a]", "\xd9\xd9\xf7\xa1\x61a\xc1\x00", "{\"metadata\":{]",
+		protobuf("v1", "Pod", message(1, message(1, "pb"))), protobuf("v1", "Status", message(5, message(4, "\xff"))+"\x30\x01"), "\x1f\x8b",
+	} {
+		for _, kind := range []string{"application/json", "application/yaml", "application/cbor", "application/vnd.kubernetes.protobuf"} {
+			f.Add("POST", kind, "", 200, s)
+			f.Add("PATCH", kind, "gzip", 404, s)
+		}
+	}
+	f.Fuzz(func(t *testing.T, method, contentType, encoding string, code int, body string) {
+		if method != "POST" && method != "PUT" && method != "PATCH" && method != "DELETE" || code < 200 || code > 599 {
+			return
+		}
+		read := ""
+		h, sink := around(t, func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			read = string(b)
+			w.Header().Set("Content-Type", contentType)
+			w.Header().Set("Content-Encoding", encoding)
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, body)
+		}, func(o *capture.Options) {
+			o.Policy, o.Strict = rules(t, "- level: RequestResponse\n  omitManagedFields: true\n"), true
+		})
+		w := ask(h, method, pods+"/p", contentType, body)
+		if read != body || code != 204 && code != 304 && w.Body.String() != body {
+			t.Errorf("the handler read %q, the client %q, of %q", read, w.Body, body)
+		}
+		if sink.stages() != "RequestReceived,ResponseComplete" {
+			t.Fatalf("stages %s", sink.stages())
+		}
+		for _, ev := range sink.taken() {
+			var back audit.Event
+			if err := audit.Decode([]byte(ev.Raw), &back); err != nil {
+				t.Errorf("%v in %s", err, ev.Raw)
+			}
+		}
+	})
 }
 
 func TestNoBodiesOfLongRunningRequestsAndOtherPaths(t *testing.T) {

@@ -2,7 +2,6 @@ package capture
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -81,8 +80,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if u := x.identity.ImpersonatedUser; u != nil {
 		x.rec.ImpersonatedUser, x.rec.ImpersonationConstraint = u, x.identity.ImpersonationConstraint
 	}
-	contentType, encoding := r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding")
+	var contentType, encoding string
 	if x.wantsBody(r) {
+		contentType, encoding = r.Header.Get("Content-Type"), r.Header.Get("Content-Encoding")
 		x.in.ReadCloser, x.in.expect, x.in.kept.max = r.Body, r.ContentLength, h.MaxBody
 		r.Body = &x.in
 	}
@@ -269,11 +269,16 @@ func (h *handler) one() *[1]audit.Event {
 	return new([1]audit.Event)
 }
 
-// dropBadBodies leaves out what is not JSON although it said so.
+// dropBadBodies leaves out what is not JSON although it said so, or is nested too deep
+// for a line to hold: nobody may hide a request behind its body.
 func (x *exchange) dropBadBodies() {
 	drop := func(body *[]byte, annotation string) {
-		if len(*body) > 0 && !json.Valid(*body) {
-			x.annotate(annotation, fmt.Sprintf("left out: %d bytes are not JSON", len(*body)))
+		if len(*body) == 0 {
+			return
+		}
+		probe := audit.Record{RequestObject: *body}
+		if _, err := probe.AppendJSON(nil); err != nil {
+			x.annotate(annotation, fmt.Sprintf("left out: %d bytes are not JSON, or nested too deep", len(*body)))
 			*body = nil
 		}
 	}
