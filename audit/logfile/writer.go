@@ -358,9 +358,9 @@ func (w *Writer) enter(err error) {
 		w.st.State, w.st.Since = state, time.Now()
 	}
 	w.mu.Unlock()
-	switch {
-	case state == was.State:
-	case state == OK:
+	switch state {
+	case was.State:
+	case OK:
 		w.log.Info("audit log is written again", slog.String("file", w.opt.Path), slog.Duration("after", time.Since(was.Since)), slog.Uint64("lost", was.Lost))
 	default:
 		w.log.Error("audit log cannot be written", slog.String("file", w.opt.Path), slog.String("state", string(state)), slog.Any("error", err))

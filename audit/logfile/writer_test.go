@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -284,10 +285,11 @@ func TestWriterTells(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mem := durable.NewMemFS()
-				broken := true
+				var broken atomic.Bool
+				broken.Store(true)
 				fsys := &durable.FaultFS{FS: mem, Decide: func(_ int, o, name string) durable.Fault {
 					housekeeping := strings.Contains(name, ".gz") || o == "syncdir" || o == "remove" && strings.HasSuffix(name, ".log")
-					if broken && o == op && housekeeping {
+					if broken.Load() && o == op && housekeeping {
 						return durable.Fault{Err: syscall.EIO}
 					}
 					return durable.Fault{}
@@ -299,7 +301,7 @@ func TestWriterTells(t *testing.T) {
 					t.Errorf("status %+v", st)
 				}
 				contentOf(t, mem, "/log/audit.log").want(t, 3, 0)
-				broken = false
+				broken.Store(false)
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				if st := w.Status(); st.Keep != nil {
@@ -431,12 +433,13 @@ func TestWriterCopyTruncate(t *testing.T) {
 func TestWriterSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := durable.NewMemFS()
-		var fail error
-		syncs := 0
+		var fail atomic.Bool
+		var syncs atomic.Int32
 		fsys := &durable.FaultFS{FS: mem, Decide: func(_ int, op, _ string) durable.Fault {
 			if op == "sync" {
-				syncs++
-				return durable.Fault{Err: fail}
+				if syncs.Add(1); fail.Load() {
+					return durable.Fault{Err: syscall.EIO}
+				}
 			}
 			return durable.Fault{}
 		}}
@@ -445,12 +448,12 @@ func TestWriterSecond(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		contentOf(t, mem.Crash(nil), "/log/audit.log").want(t, 4, 0)
-		was := syncs
+		was := syncs.Load()
 		time.Sleep(time.Hour)
-		if syncs != was {
-			t.Errorf("%d syncs of an idle log", syncs-was)
+		if n := syncs.Load() - was; n != 0 {
+			t.Errorf("%d syncs of an idle log", n)
 		}
-		fail = syscall.EIO
+		fail.Store(true)
 		mustWrite(t, w, event(4, 0)) // it cannot know yet
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -461,7 +464,7 @@ func TestWriterSecond(t *testing.T) {
 		if st := w.Status(); st.State != Failing {
 			t.Error("a write does not mend a sync")
 		}
-		fail = nil
+		fail.Store(false)
 		mustWrite(t, w, event(6, 0))
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
