@@ -42,7 +42,7 @@ var house = map[string]room{
 		why:  "commands parse, ask and print; parts are wired together in internal/app",
 	},
 	"internal/app": {
-		uses: []string{"internal/web", "internal/query", "internal/saved", "internal/store", "internal/collect", "internal/durable", "internal/kubeconfig", "audit/backend", "audit/capture", "audit/flags", "audit/policy", "audit/pipeline", "audit/logfile", "audit"},
+		uses: []string{"internal/web", "internal/query", "internal/saved", "internal/store", "internal/collect", "internal/durable", "internal/kubeconfig", "audit/backend", "audit/capture", "audit/flags", "audit/policy", "audit/pipeline", "audit/logfile", "audit/webhook", "audit"},
 		libs: []string{"github.com/prometheus/client_golang", "golang.org/x/sync"},
 		why:  "the composition root knows the parts, not their libraries",
 	},
@@ -144,6 +144,10 @@ var house = map[string]room{
 	"audit/capture": {
 		uses: []string{"audit", "audit/policy", "audit/pipeline"},
 		libs: []string{"github.com/fxamacker/cbor", "golang.org/x/sync", "sigs.k8s.io/yaml"},
+		why:  "audit/... is a public library: no store, no query, no web",
+	},
+	"audit/webhook": {
+		uses: []string{"audit", "audit/pipeline", "internal/kubeconfig", "internal/visible"},
 		why:  "audit/... is a public library: no store, no query, no web",
 	},
 	"audit/policy": {

@@ -134,7 +134,7 @@ func (s *Service) States() []State {
 		x.set(func(st *State) {
 			states[i] = *st
 			states[i].Gaps = slices.Clone(st.Gaps)
-			states[i].Lag, states[i].Rate = x.lag(now), x.recent.perSecond(now)
+			states[i].Lag, states[i].Rate = x.lag(now), x.rate.PerSecond(now)
 		})
 	}
 	slices.SortFunc(states, func(a, b State) int { return strings.Compare(a.Name, b.Name) })

@@ -37,7 +37,7 @@ type source struct {
 	held  int64 // bytes of lines read and not yet durable
 	// caughtUp is when nothing was seen to be behind.
 	caughtUp time.Time
-	recent   recent
+	rate     Rate
 }
 
 const (
@@ -311,7 +311,7 @@ func (s *source) committed(b *batch, r Result) {
 		st.Error = ""
 		st.File, st.Offset = b.file, b.offset
 		st.Events += int64(r.Added)
-		s.recent.add(time.Now(), int64(r.Added))
+		s.rate.Add(time.Now(), int64(r.Added))
 		st.Duplicates += int64(r.Duplicates)
 		st.Quarantined += int64(len(b.bad))
 		for i := range b.events.Events {

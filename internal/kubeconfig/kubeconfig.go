@@ -27,8 +27,10 @@ type Config struct {
 	// TLS has the server's authorities and name, and the client's certificate if the
 	// user has one.
 	TLS *tls.Config
-	// ProxyURL is the HTTP proxy on the way to the server, nil for what the environment says.
+	// ProxyURL is the HTTP proxy on the way to the server, nil for what the environment says:
+	// or for none, with Direct.
 	ProxyURL *url.URL
+	Direct   bool
 
 	token              string
 	tokenFile          string
@@ -180,6 +182,16 @@ func read(dir string, c cluster, u user) (*Config, error) {
 			return nil, fmt.Errorf("client-certificate and client-key: %w", err)
 		}
 		out.TLS.Certificates = []tls.Certificate{pair}
+		out.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			// As the files are now: certificates are replaced before they end.
+			cert, err1 := data(dir, u.CertData, u.Cert)
+			key, err2 := data(dir, u.KeyData, u.Key)
+			now, err3 := tls.X509KeyPair(cert, key)
+			if err1 != nil || err2 != nil || err3 != nil {
+				return &pair, nil // they are being replaced, or were lost: the server will say
+			}
+			return &now, nil
+		}
 	}
 	return out, nil
 }
@@ -211,8 +223,11 @@ func (c *Config) Client() *http.Client {
 		MaxIdleConnsPerHost: 25, IdleConnTimeout: 90 * time.Second, Proxy: http.ProxyFromEnvironment,
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}
-	if c.ProxyURL != nil {
+	switch {
+	case c.ProxyURL != nil:
 		t.Proxy = http.ProxyURL(c.ProxyURL)
+	case c.Direct:
+		t.Proxy = nil
 	}
 	return &http.Client{
 		Transport:     &signer{Config: c, next: t},

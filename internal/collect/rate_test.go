@@ -7,27 +7,27 @@ import (
 	"github.com/ktrail/ktrail/audit"
 )
 
-func TestRecentRate(t *testing.T) {
+func TestRate(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
-	var r recent
-	if got := r.perSecond(start); got != 0 {
+	var r Rate
+	if got := r.PerSecond(start); got != 0 {
 		t.Errorf("before anything: %v", got)
 	}
 	for i := range 120 {
-		r.add(start.Add(time.Duration(i)*time.Second), 10)
+		r.Add(start.Add(time.Duration(i)*time.Second), 10)
 	}
 	for _, c := range []struct {
 		at   int
 		want float64
 	}{{119, 10}, {149, 5}, {178, 10. / 60}, {179, 0}, {100_000, 0}} {
-		if got := r.perSecond(start.Add(time.Duration(c.at) * time.Second)); got != c.want {
+		if got := r.PerSecond(start.Add(time.Duration(c.at) * time.Second)); got != c.want {
 			t.Errorf("after %d s: %v, want %v", c.at, got, c.want)
 		}
 	}
-	var fresh recent
-	fresh.add(start, 30)
-	fresh.add(start.Add(2*time.Second), 30)
-	if got := fresh.perSecond(start.Add(3 * time.Second)); got != 20 {
+	var fresh Rate
+	fresh.Add(start, 30)
+	fresh.Add(start.Add(2*time.Second), 30)
+	if got := fresh.PerSecond(start.Add(3 * time.Second)); got != 20 {
 		t.Errorf("three seconds after the first: %v, want 20", got)
 	}
 }

@@ -5,14 +5,16 @@ import "time"
 // recentSeconds is what a rate is taken over.
 const recentSeconds = 60
 
-// recent counts events by the second, for a minute. The zero value is ready.
-type recent struct {
+// Rate counts events by the second, for a minute. The zero value is ready. It is not
+// safe for concurrent use.
+type Rate struct {
 	first time.Time // of the first count
 	at    [recentSeconds]int64
 	n     [recentSeconds]int64
 }
 
-func (r *recent) add(now time.Time, n int64) {
+// Add counts n events at now.
+func (r *Rate) Add(now time.Time, n int64) {
 	if r.first.IsZero() {
 		r.first = now
 	}
@@ -24,9 +26,9 @@ func (r *recent) add(now time.Time, n int64) {
 	r.n[i] += n
 }
 
-// perSecond is the mean over the last minute, or over the time since the first
+// PerSecond is the mean over the last minute, or over the time since the first
 // count if that is less.
-func (r *recent) perSecond(now time.Time) float64 {
+func (r *Rate) PerSecond(now time.Time) float64 {
 	var sum int64
 	for i, at := range r.at {
 		if at > now.Unix()-recentSeconds {
