@@ -62,8 +62,10 @@ func TestRequestBodies(t *testing.T) {
 		{"not JSON after all", "POST", pods, "application/json", `{"metadata":{"name":"x"},"a":tru}`, []string{`"name":"x"`, `"capture.ktrail.io/request-body":"left out: 33 bytes are not JSON, or nested too deep"`}},
 		{"bad yaml", "POST", pods, "application/yaml", "a: [", []string{`"capture.ktrail.io/request-body":"left out: 4 bytes cannot be read: `}},
 		{"text", "POST", pods, "text/<plain>", "hello", []string{`left out: 5 bytes of \"text/\u003cplain\u003e\""`}},
-		{"protobuf", "POST", pods, "application/vnd.kubernetes.protobuf", protobuf("v1", "Pod", message(1, message(1, "pb")+message(5, "uid")+message(6, "77"))),
-			[]string{`"name":"pb","uid":"uid","apiVersion":"v1","resourceVersion":"77"`, `left out: 32 bytes of application/vnd.kubernetes.protobuf`}},
+		{
+			"protobuf", "POST", pods, "application/vnd.kubernetes.protobuf", protobuf("v1", "Pod", message(1, message(1, "pb")+message(5, "uid")+message(6, "77"))),
+			[]string{`"name":"pb","uid":"uid","apiVersion":"v1","resourceVersion":"77"`, `left out: 32 bytes of application/vnd.kubernetes.protobuf`},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h, sink := around(t, answers(200, `{}`), nil)

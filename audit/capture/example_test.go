@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -52,7 +51,7 @@ func whoIs(r *http.Request) (capture.Identity, error) {
 func Example() {
 	dir, err := os.MkdirTemp("", "capture")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "audit.log")
@@ -61,7 +60,7 @@ func Example() {
 	api := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	h, sinks, err := audited(ctx, api, []byte(`{"apiVersion":"audit.k8s.io/v1","kind":"Policy","rules":[{"level":"Metadata"}]}`), []string{"--audit-log-path=" + path})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	for _, password := range []string{"open sesame", "guess"} {
 		r := httptest.NewRequest("DELETE", "/apis/example.com/v1/namespaces/prod/caves/gold", nil)
@@ -69,18 +68,18 @@ func Example() {
 		h.ServeHTTP(httptest.NewRecorder(), r)
 	}
 	if err := sinks.Close(ctx); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	f, err := os.Open(path)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		var ev audit.Event
 		if err := audit.Decode(lines.Bytes(), &ev); err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		fmt.Println(ev.Stage, ev.User, ev.Verb, ev.Resource, ev.Namespace, ev.Name, ev.Code)
 	}
