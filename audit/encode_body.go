@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/bits"
 	"slices"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -84,9 +85,7 @@ func (c *compactor) blank(i int) int {
 func (c *compactor) text(i int) int {
 	s := c.src
 	for {
-		x := s.word(i)
-		e2 := x ^ 0xe2*ones
-		m := marked(x) | (e2-ones)&^e2&highs
+		m := marked(s.word(i))
 		if m == 0 {
 			i += 8
 			continue
@@ -104,20 +103,35 @@ func (c *compactor) text(i int) int {
 				return ^i
 			}
 			i++
-		case 0xe2:
-			last := s.at(i + 2)
-			if s.at(i+1) != 0x80 || last&^1 != 0xa8 {
-				i++
-				continue
-			}
-			if !c.replace(i, 3, '2', '0', '2', hexDigits[last&0xf]) {
-				return ^i
-			}
-			i += 3
 		default:
-			return ^i
+			switch {
+			case b < ' ':
+				return ^i
+			case b < utf8.RuneSelf:
+				i++ // a mark that means nothing
+			default:
+				if i = c.high(i); i < 0 {
+					return i
+				}
+			}
 		}
 	}
+}
+
+// high returns the offset behind the bytes at i that are not ASCII.
+func (c *compactor) high(i int) int {
+	s := c.src
+	for ; s.at(i) >= utf8.RuneSelf; i++ {
+		last := s.at(i + 2)
+		if s.at(i) != 0xe2 || s.at(i+1) != 0x80 || last&^1 != 0xa8 {
+			continue
+		}
+		if !c.replace(i, 3, '2', '0', '2', hexDigits[last&0xf]) { // U+2028 and U+2029
+			return ^i
+		}
+		i += 2
+	}
+	return i
 }
 
 // replace writes \uabcd for the n bytes at i.
