@@ -2,6 +2,8 @@ package capture_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,55 +33,24 @@ func (s logSink) Close(context.Context) error { return s.Writer.Close() }
 
 // BenchmarkProxy compares, by turns in one run, the latency of requests through a bare
 // httputil.ReverseProxy and through the proxy that records them at Metadata into a log
-// file, with a bearer token, over the same transport. The API server answers a list of
-// 16 KB; it, the clients and both proxies share the cores. It prints the ratios.
+// file in the mode blocking, with a bearer token, over the same transport. The API
+// server answers a list of 16 KB; it, the clients and both proxies share the cores. It
+// prints the ratios.
 //
-//	go test ./audit/capture -run '^$' -bench Proxy -benchtime 1x
+//	go test ./audit/capture -run '^$' -bench 'Proxy$' -benchtime 1x
 func BenchmarkProxy(b *testing.B) {
-	body := `{"kind":"PodList","items":["` + strings.Repeat("x", 16<<10) + `"]}`
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, body)
-	}))
-	defer server.Close()
-	at, err := url.Parse(server.URL)
-	if err != nil {
-		b.Fatal(err)
-	}
-	transport := capture.NewTransport(nil)
-	defer transport.CloseIdleConnections()
-	bare := httputil.NewSingleHostReverseProxy(at)
-	bare.Transport = transport
-	bare.BufferPool = &pool{}
-
-	for _, stages := range []string{"", "omitStages: [RequestReceived]"} {
-		log, err := logfile.Open(logfile.WriterOptions{Path: filepath.Join(b.TempDir(), "audit.log"), MaxSize: 100, MaxBackups: 1})
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer func() { _ = log.Close() }()
-		proxy, err := capture.Proxy(capture.ProxyOptions{Upstream: at, Transport: transport})
-		if err != nil {
-			b.Fatal(err)
-		}
-		auth := capture.NewAuthenticator(capture.AuthOptions{Token: func(context.Context, string) (audit.UserInfo, error) {
-			return audit.UserInfo{Username: "system:serviceaccount:kube-system:generic-garbage-collector", UID: "2b1e4c8e-9f0b-4b8e-8a8c-0f6b1f9f7f3d", Groups: []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}}, nil
-		}})
-		ours, err := capture.Handler(capture.Impersonation(proxy, capture.ImpersonationOptions{}), capture.Options{
-			Policy: rules(b, "- level: Metadata\n  "+stages+"\n"), Sink: logSink{log}, Identifier: auth,
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
-		sides := [2]*httptest.Server{httptest.NewServer(bare), httptest.NewServer(ours)}
-		defer sides[0].Close()
-		defer sides[1].Close()
-		name := "both stages"
-		if stages != "" {
-			name = "without RequestReceived"
-		}
+	for _, c := range []struct {
+		name   string
+		secure bool // TLS to the proxy and HTTP/2 over TLS to the API server, as it is used
+		omit   string
+	}{
+		{"TLS, without RequestReceived", true, "omitStages: [RequestReceived]"},
+		{"TLS, both stages", true, ""},
+		{"plain, both stages", false, ""},
+	} {
+		sides := benchSides(b, c.secure, c.omit)
 		for _, n := range []int{1, 64, 512} {
-			b.Run(fmt.Sprintf("%s/connections=%d", name, n), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/connections=%d", c.name, n), func(b *testing.B) {
 				for range b.N {
 					compare(b, sides, n)
 				}
@@ -88,12 +59,68 @@ func BenchmarkProxy(b *testing.B) {
 	}
 }
 
+// benchSides are a bare proxy and one that records, in front of the same server.
+func benchSides(b *testing.B, secure bool, omit string) [2]*httptest.Server {
+	b.Helper()
+	start := func(h http.Handler, h2 bool) *httptest.Server {
+		s := httptest.NewUnstartedServer(h)
+		s.EnableHTTP2 = h2
+		if secure {
+			s.StartTLS()
+		} else {
+			s.Start()
+		}
+		b.Cleanup(s.Close)
+		return s
+	}
+	body := `{"kind":"PodList","items":["` + strings.Repeat("x", 16<<10) + `"]}`
+	server := start(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, body)
+	}), true)
+	at, err := url.Parse(server.URL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if secure {
+		roots.AddCert(server.Certificate())
+	}
+	transport := capture.NewTransport(&tls.Config{RootCAs: roots})
+	b.Cleanup(transport.CloseIdleConnections)
+	bare := httputil.NewSingleHostReverseProxy(at)
+	bare.Transport, bare.BufferPool = transport, &pool{}
+
+	log, err := logfile.Open(logfile.WriterOptions{Path: filepath.Join(b.TempDir(), "audit.log"), MaxSize: 100, MaxBackups: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = log.Close() })
+	proxy, err := capture.Proxy(capture.ProxyOptions{Upstream: at, Transport: transport})
+	if err != nil {
+		b.Fatal(err)
+	}
+	auth := capture.NewAuthenticator(capture.AuthOptions{Token: func(context.Context, string) (audit.UserInfo, error) {
+		return audit.UserInfo{
+			Username: "system:serviceaccount:kube-system:generic-garbage-collector", UID: "2b1e4c8e-9f0b-4b8e-8a8c-0f6b1f9f7f3d",
+			Groups: []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"},
+		}, nil
+	}})
+	ours, err := capture.Handler(capture.Impersonation(proxy, capture.ImpersonationOptions{}), capture.Options{
+		Policy: rules(b, "- level: Metadata\n  "+omit+"\n"), Sink: logSink{log}, Identifier: auth,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return [2]*httptest.Server{start(bare, false), start(ours, false)}
+}
+
 // compare runs both sides by turns and prints p50 and p99 of each.
 func compare(b *testing.B, sides [2]*httptest.Server, n int) {
 	const rounds, round = 12, 250 * time.Millisecond
 	var took [2][]time.Duration
 	var spent [2]time.Duration
-	clients := [2]*http.Client{client(n), client(n)}
+	clients := [2]*http.Client{client(sides[0], n), client(sides[1], n)}
 	for r := range 2 * (rounds + 1) {
 		side := (r + r/2) % 2 // bare, ours, ours, bare, ...
 		before := processor(b)
@@ -133,8 +160,13 @@ func processor(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func client(n int) *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: n, DisableCompression: true}}
+func client(s *httptest.Server, n int) *http.Client {
+	t := &http.Transport{MaxIdleConnsPerHost: n, DisableCompression: true}
+	if s.TLS != nil {
+		t.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+		t.TLSClientConfig.RootCAs.AddCert(s.Certificate())
+	}
+	return &http.Client{Transport: t}
 }
 
 // load has n connections ask for a while, and returns what each request took.
