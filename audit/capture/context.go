@@ -20,6 +20,7 @@ type exchange struct {
 	decision policy.Decision
 	auditID  string
 	long     bool
+	head     bool // the method is HEAD
 
 	mu     sync.Mutex
 	rec    audit.Record

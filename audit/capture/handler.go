@@ -41,7 +41,7 @@ type handler struct {
 // ServeHTTP implements [http.Handler].
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	received := time.Now()
-	x := &exchange{Context: r.Context(), h: h}
+	x := &exchange{Context: r.Context(), h: h, head: r.Method == http.MethodHead}
 	x.setID(w, r)
 	info, err := h.Resolver.Resolve(r)
 	if err != nil {

@@ -105,6 +105,32 @@ func TestStrictComplete(t *testing.T) {
 	}
 }
 
+// A client of HEAD has the whole answer with the header, so that waits, whatever the handler writes.
+func TestStrictHead(t *testing.T) {
+	both(t, func(t *testing.T, two bool) {
+		h, sink, _ := strictly(t, audit.StageResponseComplete, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Secret", "x")
+			w.Header().Set("Content-Length", "200000")
+			_, _ = io.WriteString(w, strings.Repeat("0123456789", 20000))
+			w.(http.Flusher).Flush()
+		})
+		s, c := serve(t, h, two)
+		for _, want := range []int{500, 200} {
+			resp, err := c.Head(s.URL + pods)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != want || resp.Header.Get("Secret") == "x" != (want == 200) {
+				t.Errorf("%d %v, want %d", resp.StatusCode, resp.Header, want)
+			}
+			sink.mu.Lock()
+			sink.refuse = nil
+			sink.mu.Unlock()
+		}
+	})
+}
+
 func TestStrictReceived(t *testing.T) {
 	h, _, ledger := strictly(t, audit.StageRequestReceived, func(http.ResponseWriter, *http.Request) { t.Error("the handler was reached") })
 	w := ask(h, "GET", "/api/v1/pods?a=<b>", "", "")

@@ -270,6 +270,9 @@ func (w *writer) holdBack(p []byte) (int, error) {
 		w.held = append(w.held, p...)
 		return len(p), nil
 	}
+	if w.x.head {
+		return len(p), nil // a client of HEAD has the whole answer with the header: it waits on
+	}
 	w.hold = 1
 	w.release()
 	if len(w.held) > 0 {
@@ -303,7 +306,7 @@ func (w *writer) flush() error {
 		return errNotRecorded
 	}
 	if w.hold > 0 {
-		if n, ok := lengthOf(w.Header()); !bodyAllowed(w.code) || ok && n <= 0 {
+		if n, ok := lengthOf(w.Header()); w.x.head || !bodyAllowed(w.code) || ok && n <= 0 {
 			return nil // the header is the whole answer
 		}
 		w.release()
