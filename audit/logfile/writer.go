@@ -316,7 +316,7 @@ func (g *group) add(e *audit.Event, format string) {
 	} else {
 		n := len(g.buf)
 		g.buf = append(g.buf, e.Raw...)
-		if strings.IndexByte(e.Raw, '\n') >= 0 || strings.IndexByte(e.Raw, '\r') >= 0 {
+		if strings.IndexByte(e.Raw, '\n') >= 0 {
 			// An item of an indented EventList. Within JSON a line end is white space.
 			for i, c := range g.buf[n:] {
 				if c == '\n' || c == '\r' {
