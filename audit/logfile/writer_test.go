@@ -589,6 +589,15 @@ func TestWriterDevice(t *testing.T) {
 	if st := w.Status(); st.Rotations != 0 || st.State != OK || st.Events != 10 {
 		t.Errorf("status %+v", st)
 	}
+	const full = "/dev/full" // Linux: a real ENOSPC
+	if _, err := os.Stat(full); err != nil {
+		return
+	}
+	w = mustOpen(t, WriterOptions{Path: full})
+	var we *WriteError
+	if err := w.WriteEvents(t.Context(), events(0, 2, 0)); !errors.As(err, &we) || !we.Full || len(we.Events) != 2 || w.Status().State != Full {
+		t.Errorf("%v, status %+v", err, w.Status())
+	}
 }
 
 func TestWriterRefuses(t *testing.T) {
