@@ -246,6 +246,10 @@ func (f *failsAt) Group(ctx context.Context, r query.GroupRequest) ([]query.Grou
 	return f.Source.Group(ctx, r)
 }
 
+func (f *failsAt) Groups(ctx context.Context, rs []query.GroupRequest) ([][]query.GroupRow, query.Warnings, error) {
+	return querytest.GroupEach(ctx, f.Group, rs)
+}
+
 func (f *failsAt) Activity(ctx context.Context, r query.ActivityRequest) ([]query.ActivityRow, query.Warnings, error) {
 	if err := f.fails(); err != nil {
 		return nil, nil, err

@@ -2,8 +2,11 @@ package query
 
 import (
 	"context"
-	"sync"
+	"fmt"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ktrail/ktrail/audit"
 )
@@ -180,40 +183,27 @@ func (g *Engine) Actor(ctx context.Context, q ActorQuestion) (ActorAnswer, error
 	if err != nil {
 		return ActorAnswer{}, err
 	}
-	both := func(parts ...string) *Filter {
-		fs := make([]*Filter, 0, len(parts)+1)
-		for _, p := range parts {
-			var f *Filter
-			if f, err = Parse(p); err != nil {
-				return nil
-			}
-			fs = append(fs, f)
+	var filters [5]*Filter
+	for i, text := range []string{"user == " + Quote(q.User), "as_user == " + Quote(q.User), `credential_id != ""`, "code >= 400", `as_user != ""`} {
+		if filters[i], err = Parse(text); err != nil {
+			return ActorAnswer{}, err
 		}
-		return And(append(fs, scope)...)
 	}
-	name := Quote(q.User)
-	by := both("user == " + name)
-	failed := both("user == "+name, "code >= 400")
-	acting := both("user == "+name, `as_user != ""`)
-	credentials := both("user == "+name, `credential_id != ""`)
-	of := both("as_user == " + name)
-	if err != nil {
-		return ActorAnswer{}, err
-	}
+	by, of := And(filters[0], scope), And(filters[1], scope)
 	a := ActorAnswer{Filter: by.String(), User: q.User}
-	ask := func(f *Filter, rows *[]GroupRow, columns ...string) groupTask {
-		return groupTask{GroupRequest{Filter: f, Range: q.Range, By: columns, Limit: n}, rows}
+	ask := func(f, having *Filter, rows *[]GroupRow, columns ...string) groupTask {
+		return groupTask{GroupRequest{Filter: f, Having: having, Range: q.Range, By: columns, Limit: n}, rows}
 	}
 	var total []GroupRow
 	a.Warnings, err = g.groups(ctx,
-		ask(by, &total),
-		ask(by, &a.Addresses, "source_ips"),
-		ask(by, &a.Agents, "agent"),
-		ask(credentials, &a.Credentials, "credential_id"),
-		ask(by, &a.Verbs, "api_group", "resource", "subresource", "verb"),
-		ask(failed, &a.Failures, "code", "reason", "verb", "resource"),
-		ask(acting, &a.ActedAs, "as_user"),
-		ask(of, &a.ImpersonatedBy, "user"))
+		ask(by, nil, &total),
+		ask(by, nil, &a.Addresses, "source_ips"),
+		ask(by, nil, &a.Agents, "agent"),
+		ask(by, filters[2], &a.Credentials, "credential_id"),
+		ask(by, nil, &a.Verbs, "api_group", "resource", "subresource", "verb"),
+		ask(by, filters[3], &a.Failures, "code", "reason", "verb", "resource"),
+		ask(by, filters[4], &a.ActedAs, "as_user"),
+		ask(of, nil, &a.ImpersonatedBy, "user"))
 	if err != nil {
 		return ActorAnswer{}, err
 	}
@@ -240,37 +230,56 @@ type groupTask struct {
 	rows    *[]GroupRow
 }
 
-// groups asks a few Groups side by side. The first error ends them all. A
-// warning that several give is told once.
+// groups asks a few Groups side by side, those over the same events at once. The
+// first error ends them all. A warning that several give is told once.
 func (g *Engine) groups(ctx context.Context, tasks ...groupTask) (Warnings, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var (
-		wait     sync.WaitGroup
-		slots    = make(chan struct{}, askAtOnce)
-		warnings = make([]Warnings, len(tasks))
-		mu       sync.Mutex
-		first    error
-	)
-	for i, t := range tasks {
-		wait.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			rows, w, err := g.src.Group(ctx, t.request)
-			if err != nil {
-				mu.Lock()
-				if first == nil {
-					first = err
-				}
-				mu.Unlock()
-				cancel(err)
-				return
+	batches := batched(tasks)
+	warnings := make([]Warnings, len(batches))
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(askAtOnce)
+	for i, batch := range batches {
+		work.Go(func() (err error) {
+			if len(batch) == 1 {
+				*batch[0].rows, warnings[i], err = g.src.Group(ctx, batch[0].request)
+				return err
 			}
-			*t.rows, warnings[i] = rows, w
+			requests := make([]GroupRequest, len(batch))
+			for k, t := range batch {
+				requests[k] = t.request
+			}
+			rows, w, err := g.src.Groups(ctx, requests)
+			for k := range rows {
+				*batch[k].rows = rows[k]
+			}
+			warnings[i] = w
+			return err
 		})
 	}
-	wait.Wait()
-	return joinWarnings(warnings...), first
+	err := work.Wait()
+	return joinWarnings(warnings...), err
+}
+
+// batched puts tasks over the same events together. Columns that may have about as
+// many values as there are events stay alone: each takes the memory of a question.
+func batched(tasks []groupTask) [][]groupTask {
+	var out [][]groupTask
+	at := map[string]int{}
+	many := func(column string) bool {
+		return slices.Contains([]string{"id", "time", "received", "audit_id", "uri", "name", "object_uid", "message", "latency_us"}, column)
+	}
+	for _, t := range tasks {
+		r := t.request
+		over := fmt.Sprint(r.Filter.String(), "\x00", r.Range.From, r.Range.To)
+		if i, ok := at[over]; ok && !slices.ContainsFunc(r.By, many) {
+			out[i] = append(out[i], t)
+			continue
+		}
+		if !slices.ContainsFunc(r.By, many) {
+			at[over] = len(out)
+		}
+		out = append(out, []groupTask{t})
+	}
+	return out
 }
 
 func joinWarnings(all ...Warnings) Warnings {

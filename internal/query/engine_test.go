@@ -378,7 +378,7 @@ func TestActor(t *testing.T) {
 	}
 }
 
-// failing is a Source whose third Group fails.
+// failing is a Source whose second question for groups fails.
 type failing struct {
 	*querytest.Source
 	err   error
@@ -387,11 +387,16 @@ type failing struct {
 
 func (f *failing) Group(ctx context.Context, r query.GroupRequest) ([]query.GroupRow, query.Warnings, error) {
 	f.calls <- struct{}{}
-	if len(f.calls) == 3 {
+	if len(f.calls) == 2 {
 		return nil, nil, f.err
 	}
 	<-ctx.Done()
 	return nil, nil, ctx.Err()
+}
+
+func (f *failing) Groups(ctx context.Context, rs []query.GroupRequest) ([][]query.GroupRow, query.Warnings, error) {
+	_, w, err := f.Group(ctx, rs[0])
+	return nil, w, err
 }
 
 func TestActorFails(t *testing.T) {

@@ -19,6 +19,9 @@ type Source interface {
 	// A list column counts an event once for each of its members, however often
 	// the list has it: a client writes addresses into source_ips as it likes.
 	Group(ctx context.Context, r GroupRequest) ([]GroupRow, Warnings, error)
+	// Groups answers several requests, each as Group would, which must have the
+	// same Filter and Range: to read the events once for all is much cheaper.
+	Groups(ctx context.Context, rs []GroupRequest) ([][]GroupRow, Warnings, error)
 	// Histogram counts matching events in buckets of equal width.
 	Histogram(ctx context.Context, r HistogramRequest) ([]Bucket, Warnings, error)
 	// Activity counts matching events by who asked from where with what, in buckets of time.
@@ -71,6 +74,9 @@ type Position struct {
 type GroupRequest struct {
 	Filter *Filter
 	Range  Range
+	// Having is a further condition, on columns of By that are no lists. Groups
+	// takes requests that differ in it.
+	Having *Filter
 	By     []string // column names; none gives one row over all that matches
 	Limit  int      // rows; 0 means no limit
 	Skip   int      // rows left out before the first

@@ -63,6 +63,67 @@ func TestDayPrimitives(t *testing.T) {
 	}
 }
 
+// TestGroupsAreGroups: what is asked for at once is what is asked for alone, which
+// the in-memory source holds.
+func TestGroupsAreGroups(t *testing.T) {
+	events := sampleEvents(t)
+	s := openTestStore(t, t.TempDir())
+	fill(t, s, events, 4)
+	slices.SortFunc(events, func(a, b audit.Event) int { return cmp.Compare(a.ID, b.ID) })
+	mem := querytest.New(events...)
+	parse := func(text string) *query.Filter {
+		f, err := query.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	failed := query.GroupRequest{By: []string{"code", "reason", "verb", "resource"}, Having: parse("code >= 400"), Limit: 5}
+	system := query.GroupRequest{By: []string{"user"}, Having: parse(`!user.startsWith("system:")`), Writes: true}
+	for _, rs := range [][]query.GroupRequest{
+		{{CountOnly: true}, {By: []string{"verb"}, Limit: 3, CountOnly: true}, {By: []string{"source_ips"}, Contains: "1", CountOnly: true}, {By: []string{"code"}, CountOnly: true}},
+		{{}, {By: []string{"resource", "verb"}, FirstID: true}, failed, {By: []string{"verb", "resource"}, WritesFirst: true, Limit: 7}, system, {By: []string{"groups", "source_ips"}}, {By: []string{"verb", "resource"}}},
+		{{By: []string{"truncated", "code"}, Skip: 1}},
+		{{}, {CountOnly: true}},
+	} {
+		for _, f := range []*query.Filter{nil, parse("final && user != \"system:apiserver\""), parse(`user == "nobody"`)} {
+			for _, r := range []query.Range{{}, {From: events[len(events)/3].Time}, {To: 1}} {
+				for i := range rs {
+					rs[i].Filter, rs[i].Range = f, r
+				}
+				got, _, err := s.Groups(t.Context(), rs)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, _, err := mem.Groups(t.Context(), rs)
+				if err != nil || len(got) != len(want) {
+					t.Fatalf("%d answers, want %d: %v", len(got), len(want), err)
+				}
+				for i := range rs {
+					if len(rs[i].By) == 0 && len(want[i]) == 0 {
+						want[i] = []query.GroupRow{{Keys: []string{}}} // the sum of nothing
+					}
+					same(t, fmt.Sprintf("%d of %s since %d", i, f.String(), r.From), got[i], want[i])
+					alone, _, err := s.Group(t.Context(), rs[i])
+					if err != nil {
+						t.Fatal(err)
+					}
+					same(t, fmt.Sprintf("%d alone of %s since %d", i, f.String(), r.From), alone, want[i])
+				}
+			}
+		}
+	}
+	if rows, _, err := s.Groups(t.Context(), nil); err != nil || len(rows) != 0 {
+		t.Errorf("nothing asked: %v, %v", rows, err)
+	}
+	var usage *query.UsageError
+	for _, bad := range []query.GroupRequest{{By: []string{"nosuch"}}, {By: []string{"verb", "verb"}}, {By: []string{"raw"}}} {
+		if _, _, err := s.Groups(t.Context(), []query.GroupRequest{{}, bad}); !errors.As(err, &usage) {
+			t.Errorf("by %v: %v, want a usage error", bad.By, err)
+		}
+	}
+}
+
 // TestListsCountOnce: an event counts once for a value that its list has twice. A
 // client can write X-Forwarded-For as it likes.
 func TestListsCountOnce(t *testing.T) {

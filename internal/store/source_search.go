@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
@@ -26,8 +27,8 @@ const (
 // It walks through time in windows, each one query of bounded size, so that
 // memory is flat however long the answer is, and the newest hundred events of a
 // large store are found in its newest segments alone. Windows grow while they
-// find little. Raw lines are not carried through the sort: they are read
-// afterwards, one page of a segment at a time, by row number.
+// find little. They find where events are: all columns are read for a page of
+// them, at once, and raw lines afterwards, one page of a segment at a time.
 func (s *Store) Search(ctx context.Context, r query.SearchRequest, yield func(*audit.Event) error) (query.Warnings, error) {
 	var warn query.Warnings
 	found, want := 0, int64(firstWindow)
@@ -43,30 +44,38 @@ func (s *Store) Search(ctx context.Context, r query.SearchRequest, yield func(*a
 	w, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
 		rd := newRawReader()
 		defer rd.close()
+		var page []place
+		ahead := r // After is that of the last place
 		for edge, more := edgeOf(r), true; more; {
 			var win window
 			win, more = nextWindow(sn.Segments, edge, want, r.Ascending)
-			limit := searchPage
+			limit := searchPage - len(page)
 			if r.Limit > 0 {
-				limit = min(limit, r.Limit-found)
+				limit = min(limit, r.Limit-found-len(page))
 			}
-			before := found
-			if err := s.searchWindow(ctx, r, win, limit, rd, each); err != nil {
+			places, err := s.searchWindow(ctx, ahead, win, limit)
+			if err != nil {
 				return err
 			}
-			switch n := found - before; {
-			case r.Limit > 0 && found >= r.Limit:
-				return nil
-			case n >= limit: // the window is not exhausted: go on behind the last row
-				edge, more = edgeOf(r), true
-				want = max(want/2, firstWindow)
-				continue
-			case n <= limit/4:
-				want = min(want*16, lastWindow)
+			n := len(places)
+			if page = append(page, places...); n > 0 {
+				ahead.After = places[n-1].Position
 			}
-			edge = win.next
+			if n < limit {
+				if n <= limit/4 {
+					want = min(want*16, lastWindow)
+				}
+				edge = win.next
+				continue
+			}
+			if err := s.readEvents(ctx, page, r, rd, each); err != nil || r.Limit > 0 && found >= r.Limit {
+				return err
+			}
+			// The window is not exhausted: go on behind the last row.
+			page, edge, more = page[:0], edgeOf(ahead), true
+			want = max(want/2, firstWindow)
 		}
-		return nil
+		return s.readEvents(ctx, page, r, rd, each)
 	})
 	warn = append(warn, w...)
 	if caller != nil {
@@ -185,15 +194,23 @@ func compareTimes(a, b audit.Time) int {
 	return 0
 }
 
-// searchWindow yields up to limit events of a window, behind r.After.
-func (s *Store) searchWindow(ctx context.Context, r query.SearchRequest, w window, limit int, rd *rawReader, yield func(*audit.Event) error) error {
+// place is where an event is.
+type place struct {
+	query.Position
+	segment *segment
+	row     int64
+}
+
+// searchWindow finds up to limit events of a window, behind r.After, by the
+// columns of the filter alone.
+func (s *Store) searchWindow(ctx context.Context, r query.SearchRequest, w window, limit int) (found []place, err error) {
 	if len(w.segments) == 0 || limit <= 0 {
-		return nil
+		return nil, nil
 	}
 	more := []string{"time >= " + quoteTime(w.from), "time <= " + quoteTime(w.to)}
-	direction, op := "DESC", "<"
+	op := "<"
 	if r.Ascending {
-		direction, op = "ASC", ">"
+		op = ">"
 	}
 	if r.After != (query.Position{}) {
 		// The first half prunes, the second decides.
@@ -202,11 +219,56 @@ func (s *Store) searchWindow(ctx context.Context, r query.SearchRequest, w windo
 	}
 	cond, err := where(r.Filter, r.Range, more...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sql := eventsSQL(w.segments) + " WHERE " + cond +
-		" ORDER BY time " + direction + ", id " + direction + " LIMIT " + strconv.Itoa(limit)
-	return s.scanEvents(ctx, sql, w.segments, r.Bare, rd, yield)
+	sql := "SELECT time, id, file_index, file_row_number FROM read_parquet(" + filesSQL(w.segments) + ") WHERE " + cond + orderOf(r) + " LIMIT " + strconv.Itoa(limit)
+	err = s.eng.query(ctx, sql, func(c *chunk) error {
+		for i := range c.n {
+			file := c.integer(2, i)
+			if file < 0 || file >= int64(len(w.segments)) {
+				return errFile
+			}
+			found = append(found, place{query.Position{Time: audit.Time(c.integer(0, i)), ID: c.integer(1, i)}, w.segments[file], c.integer(3, i)})
+		}
+		return nil
+	})
+	return found, err
+}
+
+var errFile = errors.New("search: the engine named a file that it was not given")
+
+func orderOf(r query.SearchRequest) string {
+	if r.Ascending {
+		return " ORDER BY time, id"
+	}
+	return " ORDER BY time DESC, id DESC"
+}
+
+// readEvents yields the events at places. Rows are named by their numbers, so that
+// the engine skips what is between them: by any other condition, the filter for
+// one, it would read much more of most columns.
+func (s *Store) readEvents(ctx context.Context, places []place, r query.SearchRequest, rd *rawReader, yield func(*audit.Event) error) error {
+	if len(places) == 0 {
+		return nil
+	}
+	var segments []*segment
+	var rows [][]byte
+	for _, p := range places {
+		i := slices.Index(segments, p.segment)
+		if i < 0 {
+			i = len(segments)
+			segments, rows = append(segments, p.segment), append(rows, nil)
+		} else {
+			rows[i] = append(rows[i], ", "...)
+		}
+		rows[i] = strconv.AppendInt(rows[i], p.row, 10)
+	}
+	parts := make([]string, len(segments))
+	for i := range segments {
+		parts[i] = "SELECT " + eventColumns + ", CAST(" + strconv.Itoa(i) + " AS BIGINT) AS file_index, file_row_number FROM read_parquet(" +
+			filesSQL(segments[i:i+1]) + ") WHERE file_row_number IN (" + string(rows[i]) + ")"
+	}
+	return s.scanEvents(ctx, "SELECT * FROM ("+strings.Join(parts, " UNION ALL ")+")"+orderOf(r), segments, r.Bare, rd, yield)
 }
 
 // eventsSQL selects events without their raw lines, and where those are.
@@ -240,7 +302,7 @@ func (s *Store) scanEvents(ctx context.Context, sql string, segments []*segment,
 		e := &page[i]
 		if !bare(&e.Event) {
 			if e.file < 0 || e.file >= int64(len(segments)) {
-				return errors.New("search: the engine named a file that it was not given")
+				return errFile
 			}
 			raw, err := rd.line(segments[e.file], e.row)
 			if err != nil {

@@ -308,7 +308,7 @@ func TestGroup(t *testing.T) {
 			by = append(by, []string{c.Name})
 		}
 	}
-	by = append(by, nil, []string{"user", "verb", "code"}, []string{"groups", "source_ips"}, []string{"groups", "groups"}, []string{"final", "time"})
+	by = append(by, nil, []string{"user", "verb", "code"}, []string{"groups", "source_ips"}, []string{"groups", "as_groups"}, []string{"final", "time"})
 	f, err := query.Parse(`verb != "get" || code >= 400`)
 	if err != nil {
 		t.Fatal(err)

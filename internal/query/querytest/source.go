@@ -130,7 +130,7 @@ func comparePosition(a, b query.Position) int {
 
 // Group implements [query.Source].
 func (s *Source) Group(ctx context.Context, r query.GroupRequest) ([]query.GroupRow, query.Warnings, error) {
-	found, err := s.matching(ctx, r.Filter, r.Range)
+	found, err := s.matching(ctx, query.And(r.Filter, r.Having), r.Range)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -193,6 +193,23 @@ func (s *Source) Group(ctx context.Context, r query.GroupRequest) ([]query.Group
 		rows = rows[:r.Limit]
 	}
 	return rows, s.Warn, nil
+}
+
+// Groups implements [query.Source].
+func (s *Source) Groups(ctx context.Context, rs []query.GroupRequest) ([][]query.GroupRow, query.Warnings, error) {
+	return GroupEach(ctx, s.Group, rs)
+}
+
+// GroupEach answers Groups by a Group.
+func GroupEach(ctx context.Context, group func(context.Context, query.GroupRequest) ([]query.GroupRow, query.Warnings, error), rs []query.GroupRequest) (out [][]query.GroupRow, w query.Warnings, err error) {
+	for _, r := range rs {
+		var rows []query.GroupRow
+		if rows, w, err = group(ctx, r); err != nil {
+			return nil, nil, err
+		}
+		out = append(out, rows)
+	}
+	return out, w, nil
 }
 
 // compareKeys compares numbers as numbers.
