@@ -19,6 +19,7 @@ import (
 	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/logfile"
 	"github.com/ktrail/ktrail/audit/pipeline"
+	"github.com/ktrail/ktrail/audit/webhook"
 )
 
 // Options are what the API server's flags do not say.
@@ -39,7 +40,7 @@ type Options struct {
 	// SpoolBytes is how much at most, 0 for 1 GiB.
 	SpoolDir   string
 	SpoolBytes int64
-	// Webhook makes the client of --audit-webhook-config-file.
+	// Webhook makes the client of --audit-webhook-config-file; nil makes audit/webhook's.
 	Webhook func(context.Context, flags.Webhook) (pipeline.Sink, error)
 	// LedgerEvery is the least time between two reports of losses; 0 is a minute.
 	LedgerEvery time.Duration
@@ -125,10 +126,13 @@ func (b *Backend) openLog(ctx context.Context, s flags.Settings, o Options) (pip
 }
 
 func (b *Backend) openWebhook(ctx context.Context, w flags.Webhook, o Options) (pipeline.Sink, error) {
-	if o.Webhook == nil {
-		return nil, errors.New("this program has no client for webhooks")
+	client := o.Webhook
+	if client == nil {
+		client = func(context.Context, flags.Webhook) (pipeline.Sink, error) {
+			return webhook.NewClient(webhook.ClientOptions{Kubeconfig: w.ConfigFile, InitialBackoff: w.Backoff, Log: o.Log})
+		}
 	}
-	sink, err := o.Webhook(ctx, w)
+	sink, err := client(ctx, w)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -79,16 +80,23 @@ func (e *RuleError) Error() string {
 func LoadRules(file string, text []byte) (*Rules, error) {
 	l := ruleLoader{file: file, rules: &Rules{BuiltIn: true}}
 	l.load(text)
-	if len(l.errs) > 0 {
-		return nil, errors.Join(l.errs...)
+	if len(l.errs) == 0 {
+		return l.rules, nil
 	}
-	return l.rules, nil
+	slices.SortStableFunc(l.errs, func(a, b *RuleError) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	errs := make([]error, len(l.errs))
+	for i, e := range l.errs {
+		errs[i] = e
+	}
+	return nil, errors.Join(errs...)
 }
 
 type ruleLoader struct {
 	file  string
 	rules *Rules
-	errs  []error
+	errs  []*RuleError
 }
 
 func (l *ruleLoader) fail(n *yaml.Node, format string, args ...any) {

@@ -3,8 +3,10 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -25,7 +27,24 @@ type StoreOptions struct {
 	RetainAge   time.Duration // 0 keeps all
 	RetainBytes int64         // 0 is no limit
 	MinFree     int64         // 0 is the store's default
+	// RedactRules are what is taken out of events beside what always is; nil is nothing.
+	RedactRules *RedactRules
 	Registerer  prometheus.Registerer
+}
+
+// RedactRules are a file of rules of redaction.
+type RedactRules = pipeline.Rules
+
+// ReadRedactRules reads a file of rules of redaction; "" is none.
+func ReadRedactRules(file string) (*RedactRules, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read redaction rules: %w", err)
+	}
+	return pipeline.LoadRules(file, text)
 }
 
 // Intake is the way in: it redacts events and appends them to the store.
@@ -46,23 +65,28 @@ func OpenIntake(ctx context.Context, o StoreOptions, logger *slog.Logger) (*Inta
 		return nil, err
 	}
 	in := &Intake{store: s, logger: logger}
-	if err := in.build(ctx, o.Dir); err != nil {
+	if err := in.build(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return in, nil
 }
 
-func (in *Intake) build(ctx context.Context, dir string) error {
-	key, made, err := redactKey(durable.OS{}, dir)
+func (in *Intake) build(ctx context.Context, o StoreOptions) error {
+	key, made, err := redactKey(durable.OS{}, o.Dir)
 	if err != nil {
 		return err
 	}
 	if made && in.store.State().Events > 0 {
 		in.logger.LogAttrs(ctx, slog.LevelWarn, "the redaction key was missing and is new: redacted lines imported again will be stored again",
-			slog.String("file", filepath.Join(dir, keyFile)))
+			slog.String("file", filepath.Join(o.Dir, keyFile)))
 	}
-	in.redactor, err = pipeline.NewRedactor(key)
-	return err
+	if in.redactor, err = pipeline.NewRedactor(key); err != nil {
+		return err
+	}
+	if o.RedactRules != nil {
+		in.redactor = in.redactor.WithRules(o.RedactRules)
+	}
+	return nil
 }
 
 // Close ends what is under way and gives the directory back.

@@ -29,6 +29,7 @@ type importOptions struct {
 	target
 	cluster string
 	minFree string
+	redact  string
 	quiet   bool
 }
 
@@ -54,6 +55,9 @@ a directory that no server uses.`,
 			if o.minFree != "" && o.data == "" {
 				return usagef("--min-free goes with --data: a server has its own")
 			}
+			if o.redact != "" && o.data == "" {
+				return usagef("--redact-rules goes with --data: a server has its own")
+			}
 			if len(args) == 0 {
 				return &usageError{msg: "missing argument: the files to import, or - for standard input", next: "usage: " + cmd.UseLine()}
 			}
@@ -67,6 +71,7 @@ a directory that no server uses.`,
 	f := cmd.Flags()
 	f.StringVar(&o.cluster, "cluster", "", "the `name` of the cluster that the logs are from")
 	f.StringVar(&o.minFree, "min-free", "", "with --data: stop while less `space` is free (default 1GiB, or 5% of a small volume)")
+	f.StringVar(&o.redact, "redact-rules", "", "with --data: `file` of what is taken out of events, as serve has it")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress and no summary")
 	f.StringVar(&o.server, "server", "", "send to the server at this `URL` (default $"+serverVariable+" or "+defaultServer+")")
 	f.StringVar(&o.data, "data", "", "store in this data `directory`, which no server may be using")
@@ -196,7 +201,11 @@ func (c *cmdline) importAll(ctx context.Context, o *importOptions, minFree int64
 }
 
 func (c *cmdline) importToData(ctx context.Context, o *importOptions, minFree int64, inputs []input, p *progress) (sum web.ImportSummary, err error) {
-	in, err := app.OpenIntake(ctx, app.StoreOptions{Dir: o.data, MinFree: minFree}, c.logger(slog.LevelWarn))
+	rules, err := readRedactRules(o.redact)
+	if err != nil {
+		return sum, err
+	}
+	in, err := app.OpenIntake(ctx, app.StoreOptions{Dir: o.data, MinFree: minFree, RedactRules: rules}, c.logger(slog.LevelWarn))
 	if err != nil {
 		return sum, err
 	}
@@ -304,4 +313,13 @@ func seconds(d time.Duration) string {
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	}
 	return short(d)
+}
+
+// readRedactRules reads the file of --redact-rules.
+func readRedactRules(file string) (*app.RedactRules, error) {
+	rules, err := app.ReadRedactRules(file)
+	if err != nil {
+		return nil, usagef("--redact-rules: %v", err)
+	}
+	return rules, nil
 }
