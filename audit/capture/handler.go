@@ -43,12 +43,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	received := time.Now()
 	x := &exchange{Context: r.Context(), h: h, head: r.Method == http.MethodHead}
 	x.setID(w, r)
-	info, err := h.Resolver.Resolve(r)
+	err := h.Resolver.resolve(r, &x.info)
 	if err != nil {
 		internalErrorFor(w, r.URL.RequestURI(), "failed to create RequestInfo: "+err.Error())
 		return
 	}
-	x.info = info
 	x.long = h.LongRunning(r, &x.info)
 	r = r.WithContext(x)
 
@@ -131,19 +130,16 @@ func (x *exchange) decide() bool {
 
 // describe fills in what is known of a request when it is received.
 func (x *exchange) describe(r *http.Request, received time.Time) {
-	x.rec = audit.Record{
-		Level: x.decision.Level.String(), AuditID: x.auditID,
-		RequestURI: requestURI(r), Verb: x.info.Verb, User: x.identity.User,
-		SourceIPs: sourceIPs(r), UserAgent: userAgent(r),
-		Received: audit.TimeOf(received),
-		Rule:     int32(x.decision.Rule + 1), //nolint:gosec // an index into a policy's rules
-	}
+	rec := &x.rec // field by field: a whole one would be copied
+	rec.Level, rec.AuditID, rec.RequestURI, rec.Verb = x.decision.Level.String(), x.auditID, requestURI(r), x.info.Verb
+	rec.User, rec.SourceIPs, rec.UserAgent = x.identity.User, sourceIPs(r), userAgent(r)
+	rec.Received = audit.TimeOf(received)
+	rec.Rule = int32(x.decision.Rule + 1) //nolint:gosec // an index into a policy's rules
 	if x.info.IsResource {
-		x.object = audit.ObjectRef{
-			Resource: x.info.Resource, Namespace: x.info.Namespace, Name: x.info.Name,
-			APIGroup: x.info.APIGroup, APIVersion: x.info.APIVersion, Subresource: x.info.Subresource,
-		}
-		x.rec.ObjectRef = &x.object
+		rec.ObjectRef = &x.object
+		o := rec.ObjectRef
+		o.Resource, o.Subresource, o.Namespace, o.Name = x.info.Resource, x.info.Subresource, x.info.Namespace, x.info.Name
+		o.APIGroup, o.APIVersion = x.info.APIGroup, x.info.APIVersion
 	}
 }
 

@@ -42,7 +42,13 @@ var (
 // Resolve says what r is about. An error means that an API server answers r with a 500
 // before it is recorded: a path like /api/v1/watch, which names a verb and no object.
 func (v *Resolver) Resolve(r *http.Request) (RequestInfo, error) {
-	info := RequestInfo{Path: r.URL.Path, Verb: lower(r.Method)}
+	var info RequestInfo
+	err := v.resolve(r, &info)
+	return info, err
+}
+
+func (v *Resolver) resolve(r *http.Request, info *RequestInfo) error {
+	info.Path, info.Verb = r.URL.Path, lower(r.Method)
 	prefixes, groupless := v.Prefixes, v.Groupless
 	if prefixes == nil {
 		prefixes = kubePrefixes
@@ -53,13 +59,13 @@ func (v *Resolver) Resolve(r *http.Request) (RequestInfo, error) {
 	trimmed := strings.Trim(r.URL.Path, "/")
 	prefix, rest, ok := strings.Cut(trimmed, "/")
 	if !ok || !strings.Contains(rest, "/") || !slices.Contains(prefixes, prefix) {
-		return info, nil // fewer than three parts, or no API
+		return nil // fewer than three parts, or no API
 	}
 	info.APIPrefix = prefix
 	if !slices.Contains(groupless, prefix) {
 		group, versioned, _ := strings.Cut(rest, "/")
 		if !strings.Contains(versioned, "/") {
-			return info, nil
+			return nil
 		}
 		info.APIGroup, rest = group, versioned
 	}
@@ -70,7 +76,7 @@ func (v *Resolver) Resolve(r *http.Request) (RequestInfo, error) {
 	byPath := parts[0] == "watch" || parts[0] == "proxy"
 	if byPath {
 		if len(parts) < 2 {
-			return info, fmt.Errorf("read path %q: a %s of what?", r.URL.Path, parts[0])
+			return fmt.Errorf("read path %q: a %s of what?", r.URL.Path, parts[0])
 		}
 		info.Verb, parts = parts[0], parts[1:]
 	} else {
@@ -102,7 +108,7 @@ func (v *Resolver) Resolve(r *http.Request) (RequestInfo, error) {
 		info.FieldSelector, _ = param(r.URL.RawQuery, "fieldSelector")
 		info.LabelSelector, _ = param(r.URL.RawQuery, "labelSelector")
 	}
-	return info, nil
+	return nil
 }
 
 // LongRunning is whether an API server takes a request for a long-running one: its events
