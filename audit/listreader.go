@@ -66,6 +66,7 @@ func NewListReader(r io.Reader, o ListOptions) *ListReader {
 	if o.MaxItem <= 0 {
 		o.MaxItem = 64 << 20
 	}
+	o.Window = min(o.Window, o.MaxItem)
 	l := &ListReader{r: r, o: o}
 	l.hold(make([]byte, o.Window+pad), 0)
 	return l

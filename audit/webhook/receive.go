@@ -47,10 +47,13 @@ func refuse(code int, reason, format string, args ...any) *answer {
 
 // ServeHTTP implements [http.Handler].
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	// For bodies that are not taken, too: the server reads a little of them. A server that
+	// cannot set it has one of its own.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(r.o.ReadTimeout))
 	var read int64
 	a := r.admit(req)
 	if a == nil {
-		a = r.take(w, req, &read)
+		a = r.take(req, &read)
 	}
 	r.done(req, a, read)
 	a.write(w)
@@ -109,7 +112,7 @@ var (
 )
 
 // take reads a body and hands it over piece by piece.
-func (r *Receiver) take(w http.ResponseWriter, req *http.Request, read *int64) *answer {
+func (r *Receiver) take(req *http.Request, read *int64) *answer {
 	// The window, what of it becomes a piece, and the copy that redaction or packing makes.
 	window, piece, again := int64(windowBytes), int64(pieceBytes), int64(pieceBytes)
 	packed := strings.EqualFold(req.Header.Get("Content-Encoding"), "gzip")
@@ -122,10 +125,6 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request, read *int64) *
 	if !r.reserve(&held, window+piece+again) {
 		return busy()
 	}
-	// Servers that cannot set one have one of their own.
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(r.o.ReadTimeout))
-	defer func() { _ = deadline.SetReadDeadline(time.Time{}) }()
 	batch, _ := r.batches.Get().(*audit.Batch)
 	if batch == nil {
 		batch = &audit.Batch{Cluster: r.o.Cluster, Source: r.o.Source}

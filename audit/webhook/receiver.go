@@ -108,10 +108,10 @@ type Stats struct {
 	Bytes, InFlight int64
 	// Events were added, Duplicates stored before, Bad no audit events.
 	Events, Duplicates, Bad int64
-	// LastSeen is when the last batch was taken. LastEvent is the latest time of an event that was added or known.
+	// LastSeen is when the last batch was taken whole. LastEvent is the latest time of an event that was added or known.
 	LastSeen  time.Time
 	LastEvent audit.Time
-	// Refused is why the last request was not answered 200, at RefusedAt.
+	// Refused is why the last batch was not taken, or not whole, at RefusedAt.
 	Refused   string
 	RefusedAt time.Time
 }
@@ -220,12 +220,15 @@ func (r *Receiver) done(req *http.Request, a *answer, bytes int64) {
 	r.mu.Lock()
 	r.stats.Requests[a.code]++
 	r.stats.Bytes += bytes
-	if a.code == http.StatusOK {
+	switch a.code {
+	case http.StatusOK:
 		r.stats.LastSeen = now
 		r.mu.Unlock()
 		return
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed: // not those who post events
+	default:
+		r.stats.Refused, r.stats.RefusedAt = a.message, now
 	}
-	r.stats.Refused, r.stats.RefusedAt = a.message, now
 	l := r.logged[a.code]
 	if l == nil {
 		l = &logged{}
