@@ -175,11 +175,11 @@ func (l *Ledger) report(ctx context.Context, to Sink) {
 		if r.err != nil {
 			attrs = append(attrs, slog.String("error", r.err.Error()))
 		}
-		level, text := slog.LevelError, "audit events were lost"
 		if r.reason == ReasonCut {
-			level, text = slog.LevelWarn, "audit events were cut"
+			l.log.LogAttrs(ctx, slog.LevelWarn, "audit events were cut", attrs...)
+		} else {
+			l.log.LogAttrs(ctx, slog.LevelError, "audit events were lost", attrs...)
 		}
-		l.log.LogAttrs(ctx, level, text, attrs...)
 	}
 	if to == nil || len(reports) == 0 {
 		return
