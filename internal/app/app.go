@@ -32,7 +32,9 @@ type Options struct {
 	Listen string
 	// Logs are the audit logs to follow: files, directories or globs.
 	Logs []string
-	// Cluster names the cluster of Logs.
+	// Webhook is where API servers may post their events.
+	Webhook WebhookOptions
+	// Cluster names the cluster of Logs, and of what is posted.
 	Cluster string
 	Version string
 	Logger  *slog.Logger
@@ -41,6 +43,9 @@ type Options struct {
 func (o *Options) validate() error {
 	if o.Logger == nil {
 		return errors.New("start server: no logger given")
+	}
+	if err := o.Webhook.Check(); err != nil {
+		return err
 	}
 	return web.CheckLoopback(o.Listen)
 }
@@ -51,6 +56,7 @@ type App struct {
 	registry  *prometheus.Registry
 	intake    *Intake
 	collector *collect.Service // nil without logs
+	hook      *hook            // nil without a webhook
 	handler   http.Handler
 	listener  net.Listener
 	undo      []func(context.Context) error
@@ -63,7 +69,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	a := &App{o: o, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
+	a := &App{o: o, registry: prometheus.NewRegistry(), failed: make(chan error, 3)}
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.Stop(ctx))
 	}
@@ -93,6 +99,20 @@ func (a *App) build(ctx context.Context) error {
 	if len(a.o.Logs) > 0 {
 		if a.collector, err = a.intake.collector(&a.o, a.registry); err != nil {
 			return err
+		}
+	}
+	if a.o.Webhook.Listen != "" {
+		if a.hook, err = openHook(ctx, &a.o, a.intake); err != nil {
+			return err
+		}
+		a.undo = append(a.undo, func(context.Context) error {
+			if err := a.hook.listener.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil
+		})
+		if err := a.registry.Register(hookMetrics{a.hook}); err != nil {
+			return fmt.Errorf("register metrics of the webhook: %w", err)
 		}
 	}
 	kept, err := saved.Open(durable.OS{}, a.o.Store.Dir)
@@ -126,6 +146,9 @@ func (a *App) Start(ctx context.Context) {
 			return nil
 		})
 	}
+	if a.hook != nil {
+		a.undo = append(a.undo, a.hook.start(base, a.failed))
+	}
 	serve, cancel := context.WithCancel(base)
 	a.running.Go(func() {
 		if err := web.Serve(serve, a.listener, a.handler, a.o.Logger); err != nil {
@@ -141,6 +164,14 @@ func (a *App) Start(ctx context.Context) {
 
 // Addr is the address that the server has, host:port.
 func (a *App) Addr() string { return a.listener.Addr().String() }
+
+// WebhookURL is where API servers post, "" for nowhere.
+func (a *App) WebhookURL() string {
+	if a.hook == nil {
+		return ""
+	}
+	return a.hook.url()
+}
 
 // Events is how many events the store holds.
 func (a *App) Events() int64 { return a.intake.store.State().Events }

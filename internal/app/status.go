@@ -27,7 +27,12 @@ func (a *App) status() web.Status {
 	if a.collector != nil {
 		sources = a.collector.States()
 	}
-	return statusOf(a.o.Version, a.intake.store.State(), sources)
+	st := a.intake.store.State()
+	s := statusOf(a.o.Version, st, sources)
+	if a.hook != nil {
+		a.hook.show(&s, st.Quarantined[webhookSource])
+	}
+	return s
 }
 
 // statusOf joins what the store and the collector know. The server is ready

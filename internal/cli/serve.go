@@ -20,9 +20,11 @@ type serveOptions struct {
 	cluster    string
 	data       string
 	listen     string
+	webhook    app.WebhookOptions
 	retainAge  string
 	retainSize string
 	minFree    string
+	redact     string
 	logLevel   slog.Level
 	logFormat  string
 }
@@ -33,11 +35,35 @@ func (c *cmdline) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Collect audit logs, keep them, answer questions",
-		Long: `Follow audit logs, keep their events in the data directory, and answer the other commands, the
-API and the page. It listens on loopback only.`,
+		Long: `Take audit events in, keep them in the data directory, and answer the other
+commands, the API and the page, on loopback only. Events come from logs that are
+followed (--audit-log), or are posted by API servers (--webhook-listen), or both:
+one that comes twice is kept once.
+
+An API server posts with kube-apiserver --audit-webhook-config-file=FILE, where
+FILE is a kubeconfig:
+
+  apiVersion: v1
+  kind: Config
+  current-context: ktrail
+  contexts: [{name: ktrail, context: {cluster: ktrail, user: apiserver}}]
+  clusters:
+  - name: ktrail
+    cluster:
+      server: https://10.0.0.7:9443
+      certificate-authority: /etc/kubernetes/ktrail/ca.crt
+  users:
+  - name: apiserver
+    user: {token: ...}    # a line of --webhook-token-file
+
+It is answered 200 when its events are durable. SIGHUP, or a changed file, has
+certificates and tokens read anew.`,
 		Example: c.examples(
-			`serve --audit-log /var/log/kubernetes/audit/audit.log --cluster prod --data /var/lib/ktrail`,
-			`serve --audit-log '/var/log/*/audit' --retain-age 90d --retain-size 50GB`,
+			"serve --audit-log /var/log/kubernetes/audit/audit.log --cluster prod \\\n"+
+				"      --data /var/lib/ktrail",
+			"serve --audit-log '/var/log/*/audit' --retain-age 90d --retain-size 50GB",
+			"serve --cluster prod --webhook-listen :9443 --webhook-token-file tokens \\\n"+
+				"      --webhook-tls-cert-file tls.crt --webhook-tls-private-key-file tls.key",
 		),
 		GroupID: "keep",
 		Args:    none,
@@ -50,12 +76,18 @@ API and the page. It listens on loopback only.`,
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.logs, "audit-log", nil, "follow this `path`: a log, a directory or a glob; may be repeated")
-	f.StringVar(&o.cluster, "cluster", "", "the `name` of the cluster that the logs are from")
+	f.StringVar(&o.cluster, "cluster", "", "the `name` of the cluster that the events are from")
 	f.StringVar(&o.data, "data", "./data", "keep events in this `directory`")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7433", "loopback `address` and port to listen on")
+	f.StringVar(&o.webhook.Listen, "webhook-listen", "", "take events that API servers post at this `address` and port; off loopback with TLS and a login")
+	f.StringVar(&o.webhook.CertFile, "webhook-tls-cert-file", "", "the webhook's certificate: a PEM `file`")
+	f.StringVar(&o.webhook.KeyFile, "webhook-tls-private-key-file", "", "its key: a PEM `file`")
+	f.StringVar(&o.webhook.ClientCAFile, "webhook-client-ca-file", "", "who has a client certificate of this authority may post: a PEM `file`")
+	f.StringVar(&o.webhook.TokenFile, "webhook-token-file", "", "who has one of these bearer tokens may post: a `file`, a token a line")
 	f.StringVar(&o.retainAge, "retain-age", "", "remove events older than this `age`: 90d, 24h (default: keep all)")
 	f.StringVar(&o.retainSize, "retain-size", "", "remove the oldest events above this `size`: 50GB (default: no limit)")
 	f.StringVar(&o.minFree, "min-free", "", "stop taking events while less `space` is free (default 1GiB, or 5% of a small volume)")
+	f.StringVar(&o.redact, "redact-rules", "", "`file` of what is taken out of events, beside Secrets' data, tokens and the like")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	complete(cmd, "log-level", []string{"debug", "info", "warn", "error"})
@@ -66,7 +98,7 @@ API and the page. It listens on loopback only.`,
 
 func (o *serveOptions) validate() (app.Options, error) {
 	var errs []error
-	a := app.Options{Logs: o.logs, Cluster: o.cluster, Listen: o.listen, Version: buildVersion(), Store: app.StoreOptions{Dir: o.data}}
+	a := app.Options{Logs: o.logs, Webhook: o.webhook, Cluster: o.cluster, Listen: o.listen, Version: buildVersion(), Store: app.StoreOptions{Dir: o.data}}
 	if o.data == "" {
 		errs = append(errs, usagef("--data needs a directory"))
 	}
@@ -79,6 +111,9 @@ func (o *serveOptions) validate() (app.Options, error) {
 	if err := web.CheckLoopback(o.listen); err != nil {
 		errs = append(errs, &usageError{msg: err.Error()})
 	}
+	if err := o.webhook.Check(); err != nil {
+		errs = append(errs, &usageError{msg: err.Error()})
+	}
 	var err error
 	if a.Store.RetainAge, err = parseAge(o.retainAge); err != nil {
 		errs = append(errs, fmt.Errorf("--retain-age: %w", err))
@@ -88,6 +123,9 @@ func (o *serveOptions) validate() (app.Options, error) {
 	}
 	if a.Store.MinFree, err = parseSize(o.minFree); err != nil {
 		errs = append(errs, fmt.Errorf("--min-free: %w", err))
+	}
+	if a.Store.RedactRules, err = readRedactRules(o.redact); err != nil {
+		errs = append(errs, err)
 	}
 	if o.logFormat != "text" && o.logFormat != "json" {
 		errs = append(errs, usagef("--log-format %q: text or json", o.logFormat))
@@ -122,8 +160,12 @@ func (c *cmdline) serve(cmd *cobra.Command, o *serveOptions) (err error) {
 		a.Version, server.Addr(), plural(server.Events(), "event"), o.data); err != nil {
 		a.Logger.LogAttrs(ctx, slog.LevelDebug, "standard output is closed", slog.Any("error", err))
 	}
-	if len(o.logs) == 0 {
-		a.Logger.LogAttrs(ctx, slog.LevelInfo, "no --audit-log given: events come from ktrail import only")
+	if u := server.WebhookURL(); u != "" {
+		if _, err := fmt.Fprintf(c.Out, "API servers post events to %s (kube-apiserver --audit-webhook-config-file)\n", u); err != nil {
+			a.Logger.LogAttrs(ctx, slog.LevelDebug, "standard output is closed", slog.Any("error", err))
+		}
+	} else if len(o.logs) == 0 {
+		a.Logger.LogAttrs(ctx, slog.LevelInfo, "neither --audit-log nor --webhook-listen given: events come from ktrail import only")
 	}
 	return server.Wait(ctx)
 }

@@ -51,6 +51,8 @@ func newStatusView(st Status) statusView {
 		}
 		switch src.State {
 		case "following":
+		case "listening": // nobody knows how much there is that was not posted yet
+			sv.Behind = "not known"
 		case "catching up", "waiting for file", "paused":
 			sv.Level = "warn"
 		default:

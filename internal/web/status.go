@@ -17,11 +17,11 @@ type Status struct {
 	Store   StoreState    `json:"store"`
 }
 
-// SourceState is one followed log.
+// SourceState is one followed log, or the webhook that API servers post to.
 type SourceState struct {
 	Name     string `json:"name"`
 	Cluster  string `json:"cluster,omitempty"`
-	File     string `json:"file,omitempty"` // being read now
+	File     string `json:"file,omitempty"` // being read now; of the webhook its address
 	Offset   int64  `json:"offset"`         // bytes of File that are durable
 	LagBytes int64  `json:"lag_bytes"`      // written but not yet durable here
 	// LagSeconds is how far what is durable is behind, 0 while LagBytes is.
@@ -33,7 +33,11 @@ type SourceState struct {
 	Duplicates      int64      `json:"duplicates"`  // since start
 	Quarantined     int64      `json:"quarantined"` // lines, in all
 	Gaps            []Gap      `json:"gaps,omitempty"`
-	State           string     `json:"state"` // following, catching up, waiting for file, paused, stopped
+	State           string     `json:"state"` // following, catching up, waiting for file, paused, stopped, listening
+	// LastSeen is when a batch was taken last, and Rejected counts the posts since start that were
+	// not taken, or not whole. Of the webhook only.
+	LastSeen audit.Time `json:"last_seen,omitzero"`
+	Rejected int64      `json:"rejected,omitempty"`
 	Error           string     `json:"error,omitempty"`
 }
 
