@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 
 	"github.com/ktrail/ktrail/audit/backend"
+	"github.com/ktrail/ktrail/audit/flags"
 	"github.com/ktrail/ktrail/audit/pipeline"
+	"github.com/ktrail/ktrail/audit/webhook"
 	"github.com/ktrail/ktrail/internal/durable"
 )
 
@@ -22,8 +24,9 @@ type SinkOptions struct {
 	SpoolBytes int64
 	// Digest leaves a digest with so many bytes in the place of a body that truncation takes.
 	Digest int
-	// Plain leaves secrets in the bodies.
-	Plain bool
+	// Plain leaves secrets in the bodies; RulesFile says what is taken out beside what always is, "" for nothing.
+	Plain     bool
+	RulesFile string
 	// KeyFile holds the key of the hashes that take the place of secrets, and is made if it is
 	// not there; "" is redact.key beside the log. Without a log the key lives as long as the proxy.
 	KeyFile string
@@ -36,6 +39,9 @@ func openSinks(ctx context.Context, o *ProxyOptions) (*backend.Backend, error) {
 	bo := backend.Options{
 		Log: o.Logger, Sync: o.Sinks.Sync, Out: o.Sinks.Out, Digest: o.Sinks.Digest,
 		SpoolDir: o.Sinks.SpoolDir, SpoolBytes: o.Sinks.SpoolBytes,
+		Webhook: func(_ context.Context, w flags.Webhook) (pipeline.Sink, error) {
+			return webhook.NewClient(webhook.ClientOptions{Kubeconfig: w.ConfigFile, InitialBackoff: w.Backoff, Log: o.Logger})
+		},
 	}
 	if !o.Sinks.Plain {
 		key, err := proxyKey(ctx, o)
@@ -44,6 +50,13 @@ func openSinks(ctx context.Context, o *ProxyOptions) (*backend.Backend, error) {
 		}
 		if bo.Redactor, err = pipeline.NewRedactor(key); err != nil {
 			return nil, fmt.Errorf("use redaction key %s: %w", o.Sinks.KeyFile, err)
+		}
+		rules, err := ReadRedactRules(o.Sinks.RulesFile)
+		if err != nil {
+			return nil, err
+		}
+		if rules != nil {
+			bo.Redactor = bo.Redactor.WithRules(rules)
 		}
 	}
 	return backend.Open(ctx, o.Audit, bo)

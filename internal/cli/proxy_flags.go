@@ -84,6 +84,7 @@ func (o *proxyOptions) upstreamFlags() *pflag.FlagSet {
 func (o *proxyOptions) sinkFlags() *pflag.FlagSet {
 	f := newFlags()
 	f.BoolVar(&o.redact, "redact", true, "take Secrets' data, tokens and the like out of bodies")
+	f.StringVar(&o.Sinks.RulesFile, "redact-rules", "", "`file` of what else is taken out of events")
 	f.StringVar(&o.Sinks.KeyFile, "redact-key-file", "", "`file` of the key of the hashes that take their place, made if it is not there (default: redact.key beside the log)")
 	f.StringVar(&o.Sinks.Sync, "audit-log-sync", "never", "`when` the log's lines are safe from a power cut: always, 1s or never")
 	f.IntVar(&o.Sinks.Digest, "audit-truncate-keep", 0, "`bytes` of a body that stay, with its hash, where truncation takes it")
