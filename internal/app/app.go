@@ -90,19 +90,8 @@ func (a *App) build(ctx context.Context) error {
 		}
 		return nil
 	})
-	so := a.o.Store
-	so.Registerer = a.registry
-	if a.intake, err = OpenIntake(ctx, so, a.o.Logger); err != nil {
-		return err
-	}
-	a.undo = append(a.undo, func(context.Context) error { return a.intake.Close() })
-	if len(a.o.Logs) > 0 {
-		if a.collector, err = a.intake.collector(&a.o, a.registry); err != nil {
-			return err
-		}
-	}
 	if a.o.Webhook.Listen != "" {
-		if a.hook, err = openHook(ctx, &a.o, a.intake); err != nil {
+		if a.hook, err = openHook(ctx, &a.o); err != nil {
 			return err
 		}
 		a.undo = append(a.undo, func(context.Context) error {
@@ -113,6 +102,20 @@ func (a *App) build(ctx context.Context) error {
 		})
 		if err := a.registry.Register(hookMetrics{a.hook}); err != nil {
 			return fmt.Errorf("register metrics of the webhook: %w", err)
+		}
+	}
+	so := a.o.Store
+	so.Registerer = a.registry
+	if a.intake, err = OpenIntake(ctx, so, a.o.Logger); err != nil {
+		return err
+	}
+	a.undo = append(a.undo, func(context.Context) error { return a.intake.Close() })
+	if a.hook != nil {
+		a.hook.intake = a.intake
+	}
+	if len(a.o.Logs) > 0 {
+		if a.collector, err = a.intake.collector(&a.o, a.registry); err != nil {
+			return err
 		}
 	}
 	kept, err := saved.Open(durable.OS{}, a.o.Store.Dir)

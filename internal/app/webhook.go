@@ -89,9 +89,10 @@ type hook struct {
 	rate collect.Rate
 }
 
-// openHook reads the files and takes the address. Nothing is answered yet.
-func openHook(ctx context.Context, o *Options, intake *Intake) (*hook, error) {
-	h := &hook{o: o.Webhook, cluster: o.Cluster, log: o.Logger, intake: intake, parts: parts{log: o.Logger}}
+// openHook reads the files and takes the address. Nothing is answered before start, until
+// when intake must be set.
+func openHook(ctx context.Context, o *Options) (*hook, error) {
+	h := &hook{o: o.Webhook, cluster: o.Cluster, log: o.Logger, parts: parts{log: o.Logger}}
 	var err error
 	if h.o.CertFile != "" {
 		files := []string{h.o.CertFile, h.o.KeyFile}
