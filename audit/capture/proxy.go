@@ -216,7 +216,7 @@ func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	ctx := r.Context()
 	stopping := p.Stopping != nil && p.Stopping.Err() != nil
-	timeout := (net.Error)(nil)
+	timeout := net.Error(nil)
 	code, reason, message := int32(http.StatusBadGateway), "InternalError", "the API server behind this proxy cannot be reached"
 	switch {
 	case ctx.Err() != nil && stopping:

@@ -177,12 +177,12 @@ func (s *apiServer) last(t testing.TB) *http.Request {
 type setup struct {
 	*httptest.Server
 
-	api                *apiServer
-	sink               *memory
-	clients, fronts    *authority // whose certificates the proxy takes
-	stop               context.CancelFunc
-	auth               *capture.Authenticator
-	serverCA, serverAt *x509.CertPool
+	api             *apiServer
+	sink            *memory
+	clients, fronts *authority // whose certificates the proxy takes
+	stop            context.CancelFunc
+	auth            *capture.Authenticator
+	serverCA        *x509.CertPool
 }
 
 // stand starts both. change may change what the proxy's handler has.

@@ -73,10 +73,10 @@ func (ps *parts) reload(ctx context.Context, all bool) {
 		}
 		p.seen = now
 		if p.err = p.load(); p.err != nil {
-			ps.log.LogAttrs(ctx, slog.LevelError, "the new "+p.what+" is refused, the old one stays in use", slog.String("error", p.err.Error()))
+			ps.log.LogAttrs(ctx, slog.LevelError, "what a file holds now is refused, what it held before stays in use", slog.String("what", p.what), slog.String("error", p.err.Error()))
 			continue
 		}
-		ps.log.LogAttrs(ctx, slog.LevelInfo, "the "+p.what+" was read anew", slog.Any("files", p.files))
+		ps.log.LogAttrs(ctx, slog.LevelInfo, "read anew", slog.String("what", p.what), slog.Any("files", p.files))
 	}
 }
 
