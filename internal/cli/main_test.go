@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"regexp"
 	"strconv"
 	"strings"
@@ -220,7 +221,9 @@ func cmdFeed(ts *testscript.TestScript, neg bool, args []string) {
 type served struct {
 	cmd *exec.Cmd
 	url string
-	log bytes.Buffer
+	// hook is where to post, with --webhook-listen.
+	hook string
+	log  bytes.Buffer
 }
 
 func startServe(dir string, args ...string) (*served, error) {
@@ -234,13 +237,18 @@ func startServe(dir string, args ...string) (*served, error) {
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
 	_, rest, ok := strings.Cut(line, " is at ")
+	if err == nil && ok && slices.Contains(args, "--webhook-listen") {
+		line, err = lines.ReadString('\n')
+		s.hook, _, ok = strings.Cut(strings.TrimPrefix(line, "API servers post events to "), " (")
+	}
 	if err != nil || !ok {
 		s.kill()
 		return nil, fmt.Errorf("serve says %q, %w: %s", line, err, s.log.String())
 	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
+	go func() { _, _ = io.Copy(io.Discard, lines) }()
 	s.url, _, _ = strings.Cut(rest, "/ ")
 	return s, nil
 }
