@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -145,6 +146,55 @@ func TestNoFrontProxy(t *testing.T) {
 		t.Errorf("answer %d %s", res.StatusCode, text)
 	}
 }
+
+// With credentials of its own the proxy asks by TokenReview and SubjectAccessReview; an answer
+// that is none is no user.
+func TestReviews(t *testing.T) {
+	s := stand(t, answers(200, `{}`), nil)
+	s.api.allowed = func(user, verb, what string) bool { return user == "alice" && verb == "get" && what == "pods//web" }
+	at, err := url.Parse(s.api.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signOn := func(token string) *http.Client {
+		return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			r.Header.Set("Authorization", "Bearer "+token)
+			return s.api.Client().Transport.RoundTrip(r)
+		})}
+	}
+	v := &capture.Reviews{Server: at, Client: signOn("t-proxy")}
+	ctx := t.Context()
+	if u, err := v.Token(ctx, "t-alice"); err != nil || u.Username != "alice" || u.UID != "u-alice" || len(u.Groups) != 2 {
+		t.Errorf("alice's token: %+v, %v", u, err)
+	}
+	bad := (*capture.TokenError)(nil)
+	if u, err := v.Token(ctx, "nope"); !errors.As(err, &bad) {
+		t.Errorf("a bad token: %+v, %v", u, err)
+	}
+	for user, want := range map[string]bool{"alice": true, "bob": false} {
+		a := capture.Access{User: audit.UserInfo{Username: user}, Verb: "get", Resource: "pods", Name: "web"}
+		if ok, err := v.Allowed(ctx, a); err != nil || ok != want {
+			t.Errorf("%s: %v, %v", user, ok, err)
+		}
+	}
+	unknown := (*capture.AskError)(nil)
+	// The proxy's own token is not taken: that says nothing of the user's.
+	if _, err := (&capture.Reviews{Server: at, Client: signOn("expired")}).Token(ctx, "t-alice"); !errors.As(err, &unknown) {
+		t.Errorf("with bad credentials of its own: %v", err)
+	}
+	odd := httptest.NewServer(answers(200, `{"status":{"authenticated":true,"user":{}}}`))
+	defer odd.Close()
+	if at, err = url.Parse(odd.URL); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := (&capture.Reviews{Server: at, Client: odd.Client()}).Token(ctx, "t"); !errors.As(err, &unknown) {
+		t.Errorf("an answer without a name: %+v, %v", u, err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // A token is asked for once in ten seconds, a bad one once in two, however many ask at once.
 func TestTokensAreKept(t *testing.T) {

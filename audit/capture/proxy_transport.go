@@ -22,6 +22,7 @@ func NewTransport(c *tls.Config) *Transport {
 	// but for the connections kept: all requests go to one host.
 	make := func(c *tls.Config) *http.Transport {
 		return &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
 			DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 			TLSClientConfig:       c,
 			TLSHandshakeTimeout:   10 * time.Second,

@@ -173,6 +173,12 @@ func (p *Proxy) metrics() {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "ktrail_proxy_files_refused", Help: "Pieces of the configuration whose new file is refused while the old one is in use.",
 		}, func() float64 { return float64(len(p.parts.refused())) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "ktrail_audit_events_waiting", Help: "Audit events in memory, in batch mode.",
+		}, func() float64 { return float64(p.sinks.Status().Events) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "ktrail_audit_spooled_bytes", Help: "Audit events on disk until the webhook takes them.",
+		}, func() float64 { return float64(p.sinks.Status().Spooled) }),
 		&ledgerCollector{p.sinks.Ledger()},
 	)
 }
