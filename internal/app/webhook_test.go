@@ -301,7 +301,7 @@ func TestWebhookStop(t *testing.T) {
 	}
 }
 
-func plainPoster(t *testing.T, server string) *webhook.Client {
+func plainPoster(t testing.TB, server string) *webhook.Client {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf("current-context: c\nclusters: [{name: c, cluster: {server: %q}}]\ncontexts: [{name: c, context: {cluster: c}}]\n", server)
