@@ -327,7 +327,7 @@ func (l *ListReader) fill() error {
 		}
 	}
 	l.hold(buf, keep+n)
-	if err == io.EOF { //nolint:errorlint // only this one, unwrapped, is the end (see io.Reader)
+	if err == io.EOF { // only this one, unwrapped, is the end
 		l.eof, err = true, nil
 	}
 	return err

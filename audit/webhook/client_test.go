@@ -87,11 +87,13 @@ func TestSend(t *testing.T) {
 func TestRetry(t *testing.T) {
 	want := events(t, 3, 10)
 	for name, answer := range map[string]http.HandlerFunc{
-		"500":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
-		"400":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) },
-		"401":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
-		"404":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) },
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.test/", 307) },
+		"500": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"400": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) },
+		"401": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
+		"404": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://elsewhere.test/", http.StatusTemporaryRedirect)
+		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var at []time.Duration

@@ -334,8 +334,10 @@ func TestWebhookCheck(t *testing.T) {
 		}
 	}
 	for _, o := range []WebhookOptions{
-		{Listen: "127.0.0.1:1"}, {Listen: "[::1]:1", TokenFile: "f"},
-		{Listen: ":1", CertFile: "f", KeyFile: "f", TokenFile: "f"}, {Listen: "10.0.0.1:1", CertFile: "f", KeyFile: "f", ClientCAFile: "f"},
+		{Listen: "127.0.0.1:1"},
+		{Listen: "[::1]:1", TokenFile: "f"},
+		{Listen: ":1", CertFile: "f", KeyFile: "f", TokenFile: "f"},
+		{Listen: "10.0.0.1:1", CertFile: "f", KeyFile: "f", ClientCAFile: "f"},
 	} {
 		if err := o.Check(); err != nil {
 			t.Errorf("%+v: %v", o, err)
