@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -182,15 +183,17 @@ func read(dir string, c cluster, u user) (*Config, error) {
 			return nil, fmt.Errorf("client-certificate and client-key: %w", err)
 		}
 		out.TLS.Certificates = []tls.Certificate{pair}
+		last := &atomic.Pointer[tls.Certificate]{}
+		last.Store(&pair)
 		out.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			// As the files are now: certificates are replaced before they end.
 			cert, err1 := data(dir, u.CertData, u.Cert)
 			key, err2 := data(dir, u.KeyData, u.Key)
 			now, err3 := tls.X509KeyPair(cert, key)
-			if err1 != nil || err2 != nil || err3 != nil {
-				return &pair, nil // they are being replaced, or were lost: the server will say
-			}
-			return &now, nil
+			if err1 == nil && err2 == nil && err3 == nil {
+				last.Store(&now)
+			} // or they are being replaced, or were lost: the server will say
+			return last.Load(), nil
 		}
 	}
 	return out, nil
