@@ -143,7 +143,7 @@ var house = map[string]room{
 	},
 	"audit/capture": {
 		uses: []string{"audit", "audit/policy", "audit/pipeline"},
-		libs: []string{"github.com/fxamacker/cbor", "golang.org/x/sync", "sigs.k8s.io/yaml"},
+		libs: []string{"github.com/fxamacker/cbor", "go.yaml.in/yaml/v3", "golang.org/x/sync", "sigs.k8s.io/yaml"},
 		why:  "audit/... is a public library: no store, no query, no web",
 	},
 	"audit/webhook": {

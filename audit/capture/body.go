@@ -1,7 +1,9 @@
 package capture
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -127,7 +129,7 @@ func (x *exchange) takeRequest(contentType, encoding string) {
 	switch {
 	case k.tooLarge():
 		note = k.overLimit()
-	case encoding != "" && !strings.EqualFold(encoding, "identity"):
+	case encoding != "" && !strings.EqualFold(encoding, "identity") && !readable(&k, f):
 		note = k.leftOut("are encoded in " + notePart(encoding))
 	case f == formatProtobuf:
 		if m, ok := metaOfProtobuf(body); ok && x.info.writesWhole() {
@@ -147,9 +149,19 @@ func (x *exchange) takeRequest(contentType, encoding string) {
 	}
 }
 
+// readable is whether a body can be read as it is, in spite of a Content-Encoding: an API server
+// takes no notice of a request's, so a client may write what it likes there.
+func readable(k *kept, f format) bool {
+	if f == formatProtobuf {
+		return bytes.HasPrefix(k.buf, protobufMagic)
+	}
+	body, err := toJSON(k.buf, f, k.max)
+	return err == nil && json.Valid(body)
+}
+
 // takeObject is takeRequest for what can be recorded. It returns why it was not, if it was not.
 func (x *exchange) takeObject(k *kept, f format, whole bool) (note string) {
-	body, err := toJSON(k.buf, f)
+	body, err := toJSON(k.buf, f, k.max)
 	if err != nil {
 		return k.leftOut("cannot be read: " + notePart(err.Error()))
 	}
@@ -216,7 +228,7 @@ func (x *exchange) takeAnswerOf(k *kept) (note string) {
 	if w.format == formatProtobuf {
 		return k.leftOut("of application/vnd.kubernetes.protobuf")
 	}
-	body, err = toJSON(body, w.format)
+	body, err = toJSON(body, w.format, k.max)
 	if err != nil {
 		return k.leftOut("cannot be read: " + notePart(err.Error()))
 	}
@@ -239,7 +251,7 @@ func (x *exchange) takeStatus(body []byte) bool {
 		}
 	} else {
 		var err error
-		if body, err = toJSON(body, x.out.format); err == nil {
+		if body, err = toJSON(body, x.out.format, x.out.kept.max); err == nil {
 			s, ok = statusOfJSON(body)
 		}
 	}

@@ -12,8 +12,10 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
+	yamltree "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 )
 
@@ -54,17 +56,63 @@ func formatOf(contentType string) format {
 	return formatOther
 }
 
-// toJSON is a body as JSON. JSON itself is not checked here.
-func toJSON(body []byte, f format) ([]byte, error) {
+// toJSON is a body as JSON, of not much more than most bytes. JSON itself is not checked here, but made UTF-8
+// as the API server reads it, so that no line has other bytes.
+func toJSON(body []byte, f format, most int) (out []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil { // whatever a body does to a parser: the request is recorded
+			out, err = nil, fmt.Errorf("its parser panicked: %v", p)
+		}
+	}()
 	switch f {
 	case formatJSON:
+		if !utf8.Valid(body) {
+			body = []byte(string([]rune(string(body))))
+		}
 		return body, nil
 	case formatYAML:
-		return yaml.YAMLToJSON(body)
+		return yamlToJSON(body, most)
 	case formatCBOR:
 		return cborToJSON(body)
 	}
 	return nil, errors.New("not a format that is recorded")
+}
+
+// yamlToJSON refuses a body that its aliases make larger than most bytes. The parser bounds how many
+// there are, not how much text each stands for.
+func yamlToJSON(body []byte, most int) ([]byte, error) {
+	if bytes.IndexByte(body, '*') >= 0 && bytes.IndexByte(body, '&') >= 0 {
+		var doc yamltree.Node
+		if err := yamltree.Unmarshal(body, &doc); err != nil {
+			return nil, err
+		}
+		if (expansion{}).size(&doc) > most {
+			return nil, fmt.Errorf("over %d bytes with its aliases written out", most)
+		}
+	}
+	return yaml.YAMLToJSON(body)
+}
+
+// expansion is how many bytes the nodes that aliases stand for are, at least, when all
+// aliases are written out.
+type expansion map[*yamltree.Node]int
+
+func (e expansion) size(n *yamltree.Node) int {
+	const tooLarge = 1 << 40 // sums of it do not overflow: a body has at most 2^23 nodes or so
+	if n.Kind == yamltree.AliasNode {
+		known, ok := e[n.Alias]
+		if !ok {
+			e[n.Alias] = tooLarge // while it is not known: it contains itself
+			known = e.size(n.Alias)
+			e[n.Alias] = known
+		}
+		return known
+	}
+	total := len(n.Value) + 1
+	for _, c := range n.Content {
+		total += e.size(c)
+	}
+	return min(total, tooLarge)
 }
 
 // cborMode reads CBOR as the API server does (k8s.io/apimachinery/pkg/runtime/serializer/cbor):

@@ -134,6 +134,9 @@ func metaOfJSON(b []byte) (m objectMeta, ok bool) {
 			return
 		}
 		members(b[:end], start, func(key []byte, start, end int) {
+			if b[start] != '"' {
+				return // null leaves what an earlier one said, as in the API server
+			}
 			switch string(key) {
 			case "name":
 				m.name = text(b[start:end])

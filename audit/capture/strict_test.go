@@ -232,3 +232,24 @@ func TestStrictOrder(t *testing.T) {
 		t.Errorf("answered %q", rec.Body)
 	}
 }
+
+// A handler that writes a body where none may be does not have the header handed on for it.
+func TestStrictNoBody(t *testing.T) {
+	both(t, func(t *testing.T, two bool) {
+		h, _, _ := strictly(t, audit.StageResponseComplete, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(204)
+			if _, err := io.WriteString(w, "x"); !errors.Is(err, http.ErrBodyNotAllowed) {
+				t.Errorf("write: %v", err)
+			}
+		})
+		s, client := serve(t, h, two)
+		resp, err := client.Get(s.URL + pods)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != 500 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -56,8 +57,9 @@ type writer struct {
 	encoding string
 	kept     kept
 
-	hold int    // the most that is held back; 0 for nothing
-	held []byte // what is
+	frozen http.Header // the header as it was when it began to wait
+	hold   int         // the most that is held back; 0 for nothing
+	held   []byte      // what is
 }
 
 // Unwrap is for [http.ResponseController]: deadlines and full duplex need no watching.
@@ -75,24 +77,33 @@ func (w *writer) WriteHeader(code int) {
 		return
 	}
 	w.begin(code)
-	if w.x.long && w.mayTellReason() {
-		w.waiting = true
+	tells := w.x.long && w.mayTellReason()
+	if !tells && w.x.long && w.start() != nil {
 		return
 	}
-	if w.x.long && w.start() != nil {
+	if tells || w.hold > 1 {
+		w.waiting, w.frozen = true, w.Header().Clone()
 		return
 	}
-	if w.hold > 1 {
-		w.waiting = true
-		return
-	}
-	w.send()
+	w.sent = true
+	w.ResponseWriter.WriteHeader(code)
 }
 
-// send hands the header on.
-func (w *writer) send() {
+// release hands the header on if it waits. What the handler put into it meanwhile can only
+// mean trailers.
+func (w *writer) release() {
+	if !w.waiting {
+		return
+	}
 	w.waiting, w.sent = false, true
+	header := w.Header()
+	now := maps.Clone(header)
+	clear(header)
+	maps.Copy(header, w.frozen)
 	w.ResponseWriter.WriteHeader(w.code)
+	clear(header)
+	maps.Copy(header, now)
+	w.frozen = nil
 }
 
 // begin takes note of the final status, and decides what is kept of the body.
@@ -218,13 +229,6 @@ func (w *writer) settle() error {
 	return nil
 }
 
-// release hands the header on if it waits.
-func (w *writer) release() {
-	if w.waiting {
-		w.send()
-	}
-}
-
 // refuse answers a 500 in place of an answer of which nothing went out yet.
 func (w *writer) refuse() {
 	w.refused, w.waiting, w.held = true, false, nil
@@ -250,6 +254,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	if w.refused {
 		return 0, errNotRecorded
+	}
+	if w.waiting && !bodyAllowed(w.code) {
+		return 0, http.ErrBodyNotAllowed // as the server says, to whom the header is not handed yet
 	}
 	if w.take != takeNothing {
 		w.keep(p)
