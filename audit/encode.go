@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,7 +24,7 @@ func (r *Record) AppendJSON(dst []byte) ([]byte, error) {
 	return e.dst, nil
 }
 
-// Event encodes r and returns what [Decode] makes of the line, in one allocation: its
+// Event encodes r and returns what [Decode] makes of the line, in one allocation unless a body was mostly spaces: its
 // columns share the strings and lists of r, which must not be changed any more.
 func (r *Record) Event() (Event, error) {
 	e := encoder{dst: make([]byte, 0, r.size())}
@@ -33,6 +34,9 @@ func (r *Record) Event() (Event, error) {
 	ev := r.columns()
 	if e.invalid {
 		cleanColumns(&ev)
+	}
+	if spare := cap(e.dst) - len(e.dst); spare > 1024+len(e.dst)/2 {
+		e.dst = bytes.Clone(e.dst) // a body was mostly spaces, and buffers count what they hold by the lines
 	}
 	ev.Raw = unsafe.String(unsafe.SliceData(e.dst), len(e.dst))
 	return ev, nil

@@ -151,7 +151,8 @@ func (w *Writer) tidy() error {
 		from = max(0, len(files)-opt.MaxBackups)
 	}
 	if opt.MaxAge > 0 {
-		oldest := time.Now().Add(-24 * time.Hour * time.Duration(opt.MaxAge))
+		const most = 100_000 // days, 273 years: more than 292 are too many nanoseconds
+		oldest := time.Now().Add(-24 * time.Hour * time.Duration(min(opt.MaxAge, most)))
 		for from < len(files) && files[from].at.Before(oldest) {
 			from++
 		}
@@ -290,6 +291,12 @@ func (w *Writer) compress(name string) (err error) {
 	err = w.gzip(out, in, st)
 	if cerr := out.Close(); err == nil {
 		err = cerr
+	}
+	if err == nil {
+		// Another process may not have noticed yet that the log was rotated.
+		if st, err = fsys.Stat(name); err == nil && st.Size() != in.Size() {
+			err = errors.New("it is still written")
+		}
 	}
 	if err == nil {
 		err = fsys.Rename(half, name+gzipSuffix)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -168,7 +169,7 @@ func Open(opt WriterOptions) (*Writer, error) {
 		w.log = slog.New(slog.DiscardHandler)
 	}
 	o := &w.out
-	*o = output{w: w, path: opt.Path, fs: opt.FS, sync: opt.Sync, max: int64(opt.MaxSize) << 20}
+	*o = output{w: w, path: opt.Path, fs: opt.FS, sync: opt.Sync, max: min(int64(opt.MaxSize), math.MaxInt64>>20) << 20}
 	if opt.maxBytes > 0 {
 		o.max = opt.maxBytes
 	}
