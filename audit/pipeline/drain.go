@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -48,12 +49,14 @@ func (s *Spool) drain() {
 
 // oldest is the first segment, sealed: nobody writes to it any more.
 func (s *Spool) oldest() *segment {
+	s.disk <- struct{}{}
+	defer func() { <-s.disk }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.segments) == 0 {
 		return nil
 	}
-	if len(s.segments) == 1 {
+	if s.segments[0] == s.last {
 		s.seal()
 	}
 	return s.segments[0]
@@ -68,11 +71,12 @@ func (s *Spool) drainSegment(seg *segment) (clean, done bool) {
 		offset = s.cursor.Offset
 	}
 	for tries := 1; offset < seg.size; {
-		events, end, bad, err := s.read(seg, offset)
+		b, err := s.read(seg, offset)
 		if err != nil {
 			s.o.Log.LogAttrs(s.ctx, slog.LevelError, "spool: a segment cannot be read", slog.String("file", s.path(seg.number)),
 				slog.Int64("offset", offset), slog.Int("try", tries), slog.String("error", err.Error()))
 			if tries == readTries {
+				s.damaged(fmt.Errorf("%s cannot be read from offset %d on, with at least this event: %w", s.path(seg.number), offset, err))
 				return false, true
 			}
 			tries++
@@ -82,19 +86,12 @@ func (s *Spool) drainSegment(seg *segment) (clean, done bool) {
 			continue
 		}
 		tries = 1
-		clean = clean && !bad
-		if !s.hand(events) {
+		clean = clean && !b.bad
+		if !s.hand(seg, b) {
 			return clean, false
 		}
-		offset = end
-		s.cursor = cursor{seg.number, end}
-		text, err := json.Marshal(s.cursor)
-		if err == nil {
-			err = durable.WriteFile(s.o.FS, filepath.Join(s.o.Dir, cursorFile), text)
-		}
-		if err != nil {
-			s.o.Log.LogAttrs(s.ctx, slog.LevelError, "spool: the cursor cannot be written: events may be handed on twice after a crash", slog.String("error", err.Error()))
-		}
+		offset = b.end
+		s.settle(cursor{seg.number, offset})
 		select {
 		case <-s.stop:
 			return clean, offset >= seg.size
@@ -104,63 +101,115 @@ func (s *Spool) drainSegment(seg *segment) (clean, done bool) {
 	return clean, true
 }
 
-// read reads events from offset on: so many as are handed on at once. end is the
-// offset behind them; bad is whether there was a line among them that is no event.
-func (s *Spool) read(seg *segment, offset int64) (events []audit.Event, end int64, bad bool, err error) {
+// settle notes that what is before c was taken.
+func (s *Spool) settle(c cursor) {
+	s.cursor = c
+	text, err := json.Marshal(c)
+	if err == nil {
+		err = durable.WriteFile(s.o.FS, filepath.Join(s.o.Dir, cursorFile), text)
+	}
+	if err != nil {
+		s.o.Log.LogAttrs(s.ctx, slog.LevelError, "spool: the cursor cannot be written: events may be handed on twice after a crash", slog.String("error", err.Error()))
+	}
+}
+
+// damaged enters an event that was on disk and cannot be read any more.
+func (s *Spool) damaged(err error) {
+	s.o.Ledger.Enter(&Loss{Sink: spoolName, Reason: ReasonDisk, Events: make([]audit.Event, 1), Err: err}, nil)
+}
+
+// run is a part of a segment: events that are handed on at once.
+type run struct {
+	events []audit.Event
+	starts []int64 // where their lines begin
+	end    int64   // of the last line
+	bad    bool    // there was a line among them that is no event
+}
+
+// read reads events from offset on: so many as are handed on at once.
+func (s *Spool) read(seg *segment, offset int64) (run, error) {
 	f, err := s.o.FS.Open(s.path(seg.number))
 	if err != nil {
-		return nil, 0, false, err
+		return run{}, err
 	}
 	defer func() { _ = f.Close() }()
 	text := make([]byte, min(s.o.BatchBytes, seg.size-offset))
 	for {
 		n, err := f.ReadAt(text, offset)
 		if err != nil && (!errors.Is(err, io.EOF) || n == 0) {
-			return nil, 0, false, err
+			return run{}, err
 		}
 		text = text[:n]
 		if whole := bytes.LastIndexByte(text, '\n') + 1; whole > 0 {
 			text = text[:whole]
 			break
 		}
-		if int64(n) == seg.size-offset {
+		if err != nil || int64(n) == seg.size-offset {
 			break // the last line is torn
 		}
 		text = make([]byte, min(2*int64(len(text)), seg.size-offset)) // a line larger than a batch
 	}
-	end = offset
-	for len(text) > 0 && len(events) < s.o.BatchEvents {
+	b := run{end: offset}
+	for len(text) > 0 && len(b.events) < s.o.BatchEvents {
 		line, rest, whole := bytes.Cut(text, []byte{'\n'})
 		var e audit.Event
 		err := audit.Decode(line, &e)
-		if !whole || err != nil {
-			reason := "the line is torn: the process that wrote it was stopped, and had not taken it yet"
-			if whole {
-				reason = err.Error()
-			}
-			s.o.Log.LogAttrs(s.ctx, slog.LevelError, "spool: a line is no audit event; its segment goes to quarantine", slog.String("file", s.path(seg.number)),
-				slog.Int64("offset", end), slog.Int("bytes", len(line)), slog.String("reason", reason))
-			bad = true
+		if whole && err == nil {
+			b.events = append(b.events, e)
+			b.starts = append(b.starts, b.end)
 		} else {
-			events = append(events, e)
+			b.bad = true
+			s.unreadable(seg, b.end, line, whole, err)
 		}
-		end += int64(len(text) - len(rest))
+		b.end += int64(len(text) - len(rest))
 		text = rest
 	}
-	return events, end, bad, nil
+	return b, nil
+}
+
+// unreadable tells of a line that is no event.
+func (s *Spool) unreadable(seg *segment, offset int64, line []byte, whole bool, err error) {
+	reason := "the line is torn: the process that wrote it was stopped, and had not taken it yet"
+	if whole {
+		reason = err.Error()
+		s.damaged(fmt.Errorf("%s at offset %d: %w", s.path(seg.number), offset, err))
+	}
+	s.o.Log.LogAttrs(s.ctx, slog.LevelError, "spool: a line is no audit event; its segment goes to quarantine", slog.String("file", s.path(seg.number)),
+		slog.Int64("offset", offset), slog.Int("bytes", len(line)), slog.String("reason", reason))
 }
 
 // hand hands events on until all are taken or refused; false if the spool was closed first.
-func (s *Spool) hand(events []audit.Event) bool {
-	for pause := firstPause; len(events) > 0; pause = min(2*pause, lastPause) {
-		err := s.next.Send(s.ctx, events)
-		left, refused := again(err, events)
+func (s *Spool) hand(seg *segment, b run) bool {
+	for pause := firstPause; len(b.events) > 0; pause = min(2*pause, lastPause) {
+		err := s.next.Send(s.ctx, b.events)
+		left, refused := again(err, b.events)
 		s.o.Ledger.Enter(refused, nil)
-		if events = left; len(events) > 0 && !s.pause(pause) {
+		if len(left) < len(b.events) {
+			b.keep(left)
+			if len(b.starts) > 0 {
+				s.settle(cursor{seg.number, b.starts[0]}) // a part was taken: not again after a stop
+			}
+		}
+		if b.events = left; len(left) > 0 && !s.pause(pause) {
 			return false
 		}
 	}
 	return true
+}
+
+// keep leaves the starts of left, which are events of b in their order; else none.
+func (b *run) keep(left []audit.Event) {
+	k := 0
+	for i := range b.starts {
+		if k < len(left) && b.events[i].Raw == left[k].Raw {
+			b.starts[k] = b.starts[i]
+			k++
+		}
+	}
+	if k < len(left) {
+		k = 0
+	}
+	b.starts = b.starts[:k]
 }
 
 // pause waits, and reports false if the spool was closed.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,8 +34,9 @@ import (
 //     one on disk stays there until the sink has taken it.
 //   - It is handed over twice only where nobody can know that it was taken: the sink had it
 //     and its answer was lost, or came after Patience; or the machine stopped between the
-//     answer and the cursor. Then at most BatchEvents are, or one Send, and their lines are
-//     equal to the byte, so that a receiver can tell.
+//     answer and the cursor; or it was taken before one that stands in front of it, which was
+//     then not taken until the end. Then at most BatchEvents are, or one Send, and their lines
+//     are equal to the byte, so that a receiver can tell.
 //   - An event for which Send returned a [Loss] is not handed over later, but where the
 //     disk failed in such a way that it could not even be cut back.
 type Spool struct {
@@ -42,11 +45,16 @@ type Spool struct {
 	lock io.Closer
 
 	mu       sync.Mutex
-	segments []*segment   // that are not empty, oldest first
-	active   durable.File // of the last segment, nil if that is sealed
-	bytes    int64
-	newest   uint64 // number of a segment
+	segments []*segment // that are not empty, oldest first
+	bytes    int64      // of them
+	gathers  *group     // for the next write, nil if nobody waits for one
+	queued   int64      // bytes in groups: they take room, but are not on disk yet
 	stopped  bool
+
+	disk   chan struct{} // one token, held by who writes; before mu
+	active durable.File  // of the segment that is written, nil for none
+	last   *segment      // the same
+	newest uint64        // number of a segment
 
 	cursor cursor        // the drain's
 	wake   chan struct{} // one token: there are segments
@@ -54,7 +62,7 @@ type Spool struct {
 
 	ctx    context.Context // of the drain's Sends
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg     sync.WaitGroup // of the drain and of those who write
 }
 
 // SpoolOptions are a Spool's.
@@ -134,7 +142,7 @@ func OpenSpool(ctx context.Context, next Sink, o SpoolOptions) (*Spool, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	s := &Spool{next: next, o: o, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &Spool{next: next, o: o, disk: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := o.FS.MkdirAll(o.Dir); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
@@ -173,11 +181,10 @@ func (s *Spool) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, entry := range entries { // sorted by name, so by number while that has ten digits
-		name, ok := strings.CutSuffix(entry.Name(), segmentExt)
-		number, err := strconv.ParseUint(name, 10, 64)
-		if !ok || err != nil || entry.IsDir() {
-			continue
+	for _, entry := range entries {
+		number, err := strconv.ParseUint(strings.TrimSuffix(entry.Name(), segmentExt), 10, 63)
+		if err != nil || entry.Name() != filepath.Base(s.path(number)) || !entry.Type().IsRegular() {
+			continue // not ours
 		}
 		info, err := entry.Info()
 		if err != nil {
@@ -193,6 +200,7 @@ func (s *Spool) load(ctx context.Context) error {
 		s.segments = append(s.segments, &segment{number, info.Size()})
 		s.bytes += info.Size()
 	}
+	slices.SortFunc(s.segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) }) // the longer name is not the later one
 	return nil
 }
 
@@ -238,90 +246,11 @@ type overflow struct{ s *Spool }
 func (o overflow) Send(_ context.Context, events []audit.Event) error { return o.s.store(events) }
 func (o overflow) Close(context.Context) error                        { return nil }
 
-// behind is whether there are events on disk.
+// behind is whether there are events on disk, or on their way there.
 func (s *Spool) behind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.segments) > 0
-}
-
-// store puts events on disk, and returns when they are safe.
-func (s *Spool) store(events []audit.Event) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		return &Loss{Sink: spoolName, Reason: ReasonStop, Events: events}
-	}
-	var text []byte
-	n := 0
-	for ; n < len(events); n++ {
-		if s.bytes+int64(len(text)+len(events[n].Raw)+1) > s.o.MaxBytes {
-			break
-		}
-		text = append(text, strings.ReplaceAll(events[n].Raw, "\n", " ")...) // between two tokens: space is space
-		text = append(text, '\n')
-	}
-	var full error
-	if n < len(events) {
-		full = &Loss{Sink: spoolName, Reason: ReasonFull, Events: events[n:]}
-	}
-	if n == 0 {
-		return full
-	}
-	if err := s.write(text); err != nil {
-		return errors.Join(&Loss{Sink: spoolName, Reason: ReasonDisk, Events: events[:n], Err: err}, full)
-	}
-	s.signal()
-	return full
-}
-
-// write appends text to the last segment, or to a new one, and syncs it.
-func (s *Spool) write(text []byte) error {
-	if s.active != nil && s.segments[len(s.segments)-1].size >= s.o.SegmentBytes {
-		s.seal()
-	}
-	fresh := s.active == nil
-	if fresh {
-		s.newest++
-		f, err := s.o.FS.Create(s.path(s.newest))
-		if err != nil {
-			return err
-		}
-		s.active = f
-		s.segments = append(s.segments, &segment{number: s.newest})
-	}
-	last := s.segments[len(s.segments)-1]
-	_, err := s.active.Write(text)
-	if err == nil {
-		err = s.active.Sync()
-	}
-	if err == nil && fresh {
-		err = s.o.FS.SyncDir(s.o.Dir)
-	}
-	if err == nil {
-		last.size += int64(len(text))
-		s.bytes += int64(len(text))
-		return nil
-	}
-	// The caller takes the events as lost, so they should not come after all, and the next ones
-	// must not continue half a line. A file that failed to sync is not to be trusted: no more goes into it.
-	if s.active.Truncate(last.size) == nil {
-		_ = s.active.Sync()
-	}
-	s.seal()
-	if last.size == 0 {
-		s.segments = s.segments[:len(s.segments)-1]
-		_ = s.o.FS.Remove(s.path(last.number))
-	}
-	return err
-}
-
-// seal ends the last segment. What is in it was synced.
-func (s *Spool) seal() {
-	if s.active != nil {
-		_ = s.active.Close()
-		s.active = nil
-	}
+	return len(s.segments) > 0 || s.queued > 0
 }
 
 func (s *Spool) signal() {
@@ -339,11 +268,15 @@ func (s *Spool) Backlog() (bytes int64) {
 }
 
 // Close implements [Sink]. What is on disk stays there for the next time; it waits for a
-// Send that is under way until ctx ends.
+// Send that is under way until ctx ends. A second Close does nothing.
 func (s *Spool) Close(ctx context.Context) error {
 	s.mu.Lock()
+	again := s.stopped
 	s.stopped = true
 	s.mu.Unlock()
+	if again {
+		return nil
+	}
 	close(s.stop)
 	done := make(chan struct{})
 	go func() {
@@ -356,8 +289,8 @@ func (s *Spool) Close(ctx context.Context) error {
 	}
 	s.cancel()
 	<-done
-	s.mu.Lock()
+	s.disk <- struct{}{}
 	s.seal()
-	s.mu.Unlock()
+	<-s.disk
 	return errors.Join(s.next.Close(ctx), s.lock.Close())
 }

@@ -169,12 +169,12 @@ func TestSpoolRefused(t *testing.T) {
 		p.down.Store(true)
 		l := pipeline.NewLedger(pipeline.LedgerOptions{})
 		s := spool(t, &p, pipeline.SpoolOptions{FS: durable.NewMemFS(), Ledger: l})
-		in := events(t, "a bad1 late1 b")
+		in := events(t, "a bad1 b")
 		err := s.Send(t.Context(), in)
 		if loss := pipeline.Losses(err); len(loss) != 1 || ids(loss[0].Events) != "bad1" {
 			t.Errorf("Send gave %v", err)
 		}
-		send(t, s, "bad2 c late2 d")
+		send(t, s.Overflow(), "late1 bad2 c late2 d")
 		time.Sleep(time.Hour)
 		if got := ids(p.all()); got != "a b c d" {
 			t.Errorf("while two are not taken the sink has %q", got)
