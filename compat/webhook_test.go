@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-
+	"encoding/base64"
+	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -66,11 +67,12 @@ func webhookEvents(t *testing.T, n int) ([]audit.Event, []*auditinternal.Event) 
 	return b.Events, theirs
 }
 
-func webhookConfig(t *testing.T, server string) string {
+func webhookConfig(t *testing.T, s *httptest.Server) string {
 	t.Helper()
+	ca := base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	text := "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: \"" + server +
-		"\"}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: secret}}]\n"
+	text := "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: \"" + s.URL + "/audit\", certificate-authority-data: " + ca +
+		"}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: secret}}]\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -78,9 +80,9 @@ func webhookConfig(t *testing.T, server string) string {
 }
 
 // upstreamWebhook is the API server's client, with its tries and short waits.
-func upstreamWebhook(t *testing.T, server string) upstreamaudit.Backend {
+func upstreamWebhook(t *testing.T, s *httptest.Server) upstreamaudit.Backend {
 	t.Helper()
-	b, err := upstream.NewBackend(webhookConfig(t, server), auditv1.SchemeGroupVersion, wait.Backoff{Duration: time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 5}, nil)
+	b, err := upstream.NewBackend(webhookConfig(t, s), auditv1.SchemeGroupVersion, wait.Backoff{Duration: time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 5}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +95,7 @@ func TestWebhookBody(t *testing.T) {
 	ours, theirs := webhookEvents(t, 400)
 	type request struct{ method, path, kind, accept, authorization, body string }
 	var got []request
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
@@ -101,13 +103,13 @@ func TestWebhookBody(t *testing.T) {
 		got = append(got, request{r.Method, r.URL.Path, r.Header.Get("Content-Type"), r.Header.Get("Accept"), r.Header.Get("Authorization"), string(body)})
 	}))
 	defer s.Close()
-	client, err := webhook.NewClient(webhook.ClientOptions{Kubeconfig: webhookConfig(t, s.URL+"/audit")})
+	client, err := webhook.NewClient(webhook.ClientOptions{Kubeconfig: webhookConfig(t, s)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range []int{1, 400} {
 		got = nil
-		if !upstreamWebhook(t, s.URL+"/audit").ProcessEvents(theirs[:n]...) {
+		if !upstreamWebhook(t, s).ProcessEvents(theirs[:n]...) {
 			t.Fatal("the API server's client failed")
 		}
 		if err := client.Send(t.Context(), ours[:n]); err != nil {
@@ -152,7 +154,7 @@ func TestWebhookReceiver(t *testing.T) {
 			t.Fatal(err)
 		}
 		posts := 0
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			posts++
 			switch tt.fault(posts) {
 			case "lost":
@@ -167,7 +169,7 @@ func TestWebhookReceiver(t *testing.T) {
 				r.ServeHTTP(w, req)
 			}
 		}))
-		if got := upstreamWebhook(t, s.URL).ProcessEvents(theirs...); got != tt.taken || posts != tt.posts {
+		if got := upstreamWebhook(t, s).ProcessEvents(theirs...); got != tt.taken || posts != tt.posts {
 			t.Errorf("%s: taken %v after %d posts, want %v after %d", tt.name, got, posts, tt.taken, tt.posts)
 		}
 		s.Close()
@@ -192,22 +194,22 @@ func TestWebhookRefusal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		posts++
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
 			t.Error(err)
 		}
-		req.Body = io.NopCloser(bytes.NewReader(bytes.Replace(body, []byte(`"verb":"watch"`), []byte(`"verb":5`), 1)))
+		req.Body = io.NopCloser(bytes.NewReader(bytes.Replace(body, []byte(`"verb":"delete"`), []byte(`"verb":5`), 1)))
 		req.ContentLength = -1
 		r.ServeHTTP(w, req)
 	}))
 	defer s.Close()
-	if upstreamWebhook(t, s.URL).ProcessEvents(theirs...) || posts != 5 {
+	if upstreamWebhook(t, s).ProcessEvents(theirs...) || posts != 5 {
 		t.Errorf("%d posts by the API server", posts)
 	}
 	posts = 0
-	client, err := webhook.NewClient(webhook.ClientOptions{Kubeconfig: webhookConfig(t, s.URL)})
+	client, err := webhook.NewClient(webhook.ClientOptions{Kubeconfig: webhookConfig(t, s)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ const keyHeader = "Idempotency-Key"
 type ClientOptions struct {
 	// Kubeconfig is a file that says where the webhook is and how to sign on: the meaning of
 	// --audit-webhook-config-file. Tokens and certificates in files of their own are read
-	// again when these change. The environment's proxies are not used, proxy-url is.
+	// again when these change. Credentials take https. The environment's proxies are not used, proxy-url is.
 	Kubeconfig string
 	// InitialBackoff is the time between the first try and the second, 10 s if 0: the meaning
 	// of --audit-webhook-initial-backoff. Each further wait is 1.5 times as long, and up to a
@@ -89,6 +89,9 @@ func NewClient(o ClientOptions) (*Client, error) {
 	c, err := kubeconfig.Read(o.Kubeconfig)
 	if err != nil {
 		return nil, err
+	}
+	if c.Server.Scheme != "https" && c.SignsOn() {
+		return nil, fmt.Errorf("read kubeconfig %s: it has credentials for %s://%s, where everybody on the way could read them: use https (kube-apiserver leaves them out)", o.Kubeconfig, c.Server.Scheme, c.Server.Host)
 	}
 	c.Direct = true
 	client := c.Client()

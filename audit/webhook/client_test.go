@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -49,8 +50,6 @@ func TestBody(t *testing.T) {
 
 // TestSend: through the receiver, over a real connection, with the credentials of the kubeconfig.
 func TestSend(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	t.Setenv("NO_PROXY", "")
 	m := &memory{}
 	token := strings.Repeat("t", 20)
 	tokens, err := ParseTokens([]byte(token))
@@ -59,7 +58,7 @@ func TestSend(t *testing.T) {
 	}
 	var keys []string
 	r := receiver(t, ReceiverOptions{Append: m.append, Authorize: tokens.Allow})
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		keys = append(keys, req.Header.Get(keyHeader))
 		if req.URL.RequestURI() != "/audit?cluster=a" || req.ContentLength < 0 || req.UserAgent() != "ktrail" {
 			t.Errorf("%s %d %s", req.URL, req.ContentLength, req.UserAgent())
@@ -68,7 +67,7 @@ func TestSend(t *testing.T) {
 	}))
 	defer s.Close()
 	want := events(t, 500, 100)
-	c := client(t, s.URL+"/audit?cluster=a", "token: "+token)
+	c := clientOf(t, fmt.Sprintf("{server: %q, certificate-authority-data: %s}", s.URL+"/audit?cluster=a", authority(s)), "token: "+token)
 	defer func() {
 		if err := c.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -321,6 +320,7 @@ func TestNewClientRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	for text, want := range map[string]string{
 		"": "current-context",
+		"current-context: c\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1'}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: secret}}]":    "credentials for http://127.0.0.1",
 		"current-context: c\nclusters: [{name: c, cluster: {server: 'https://a.test'}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {exec: {command: x}}}]": "exec",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

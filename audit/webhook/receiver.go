@@ -16,8 +16,8 @@ const (
 	defaultMaxBytes    = 100 << 20
 	defaultMaxItem     = 64 << 20
 	defaultMaxInFlight = 128 << 20
-	// pieceBytes is how much of a body is handed over at a time.
-	pieceBytes = 4 << 20
+	// pieceBytes is how much of a body is handed over at a time, columns included.
+	pieceBytes = 8 << 20
 	// windowBytes is how much of a body is held before it is decoded.
 	windowBytes = 1 << 20
 	// leastPiece is what a piece has room for however small the body is.

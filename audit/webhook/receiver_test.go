@@ -90,7 +90,7 @@ func TestReceiveInPieces(t *testing.T) {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	m.holds(t, want)
-	if m.calls < 5 || most == 0 || most > 10<<20 {
+	if m.calls < 3 || most == 0 || most > 18<<20 {
 		t.Errorf("%d pieces, %d bytes reserved", m.calls, most)
 	}
 	// A small one is one piece.

@@ -2,7 +2,9 @@ package webhook
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -137,8 +139,14 @@ func statusIn(t *testing.T, w *httptest.ResponseRecorder) *status {
 // client makes a client for a server.
 func client(t testing.TB, server string, user ...string) *Client {
 	t.Helper()
+	return clientOf(t, fmt.Sprintf("{server: %q}", server), user...)
+}
+
+// clientOf makes a client for a cluster of a kubeconfig.
+func clientOf(t testing.TB, cluster string, user ...string) *Client {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	text := fmt.Sprintf("current-context: c\nclusters: [{name: c, cluster: {server: %q}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {%s}}]\n", server, strings.Join(user, ","))
+	text := fmt.Sprintf("current-context: c\nclusters: [{name: c, cluster: %s}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {%s}}]\n", cluster, strings.Join(user, ","))
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -164,3 +172,8 @@ func (c *Client) handle(h http.Handler) *Client {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// authority is a server's certificate as it stands in a kubeconfig.
+func authority(s *httptest.Server) string {
+	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+}

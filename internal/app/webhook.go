@@ -51,6 +51,9 @@ func (o *WebhookOptions) Check() error {
 	if o.ClientCAFile != "" && o.CertFile == "" {
 		say("--webhook-client-ca-file needs TLS: give --webhook-tls-cert-file and --webhook-tls-private-key-file")
 	}
+	if o.TokenFile != "" && o.CertFile == "" {
+		say("--webhook-token-file needs TLS, over plain HTTP kube-apiserver sends no token: give --webhook-tls-cert-file and --webhook-tls-private-key-file")
+	}
 	if _, port, err := net.SplitHostPort(o.Listen); err != nil {
 		say("--webhook-listen %s: it is not host:port, as 127.0.0.1:9443 is", o.Listen)
 	} else if _, err := net.LookupPort("tcp", port); err != nil {

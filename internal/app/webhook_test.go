@@ -321,7 +321,8 @@ func TestWebhookCheck(t *testing.T) {
 		"":                                 {},
 		"--webhook-listen is missing":      {TokenFile: "f"},
 		"go together":                      {Listen: "127.0.0.1:1", CertFile: "f"},
-		"needs TLS":                        {Listen: "127.0.0.1:1", ClientCAFile: "f"},
+		"ca-file needs TLS":                {Listen: "127.0.0.1:1", ClientCAFile: "f"},
+		"token-file needs TLS":             {Listen: "127.0.0.1:1", TokenFile: "f"},
 		"it takes --webhook-tls-cert-file": {Listen: ":1", TokenFile: "f"},
 		"it takes --webhook-client-ca-file or --webhook-token-file":                                                        {Listen: "10.0.0.1:1", CertFile: "f", KeyFile: "f"},
 		"--webhook-tls-cert-file and --webhook-tls-private-key-file, and --webhook-client-ca-file or --webhook-token-file": {Listen: "[::]:1"},
@@ -335,7 +336,7 @@ func TestWebhookCheck(t *testing.T) {
 	}
 	for _, o := range []WebhookOptions{
 		{Listen: "127.0.0.1:1"},
-		{Listen: "[::1]:1", TokenFile: "f"},
+		{Listen: "[::1]:1", CertFile: "f", KeyFile: "f", TokenFile: "f"},
 		{Listen: ":1", CertFile: "f", KeyFile: "f", TokenFile: "f"},
 		{Listen: "10.0.0.1:1", CertFile: "f", KeyFile: "f", ClientCAFile: "f"},
 	} {
