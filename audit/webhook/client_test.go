@@ -353,3 +353,30 @@ func BenchmarkSend(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N*len(batch))/b.Elapsed().Seconds(), "events/s")
 }
+
+// TestBusyIsHeard: a large body that is refused before it is read is a 429 with its Retry-After
+// to its sender, not a broken connection.
+func TestBusyIsHeard(t *testing.T) {
+	r := receiver(t, ReceiverOptions{Append: (&memory{}).append})
+	var held int64
+	if !r.reserve(&held, r.o.MaxInFlight) {
+		t.Fatal("no room")
+	}
+	large := newBody(events(t, 10, 1<<20))
+	for _, h2 := range []bool{false, true} {
+		s := httptest.NewUnstartedServer(r)
+		s.EnableHTTP2 = h2
+		s.StartTLS()
+		c := clientOf(t, fmt.Sprintf("{server: %q, certificate-authority-data: %s}", s.URL, authority(s)))
+		for range 5 {
+			e := (*answerError)(nil)
+			if err := c.post(t.Context(), large); !errors.As(err, &e) || e.code != http.StatusTooManyRequests || e.retryAfter != retryBusy {
+				t.Errorf("HTTP/2 %v: %v", h2, err)
+			}
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		s.Close()
+	}
+}

@@ -61,3 +61,17 @@ func TestSourcesData(t *testing.T) {
 		}
 	}
 }
+
+// TestWebhookSource: a webhook that listens is well, whatever was not posted yet; one whose last
+// batch was refused is not.
+func TestWebhookSource(t *testing.T) {
+	src := SourceState{Name: "webhook", State: "listening"}
+	v := newStatusView(Status{Ready: true, Store: StoreState{State: "ok"}, Sources: []SourceState{src}})
+	if v.Level != "ok" || v.Sources[0].Level != "ok" || v.Sources[0].Behind != "not known" {
+		t.Errorf("%+v", v)
+	}
+	src.Error = "the body is over 104857600 bytes"
+	if v := newStatusView(Status{Ready: true, Store: StoreState{State: "ok"}, Sources: []SourceState{src}}); v.Level != "warn" || v.Sources[0].Level != "bad" {
+		t.Errorf("%+v", v)
+	}
+}
