@@ -28,6 +28,7 @@ type Batch struct {
 	head   int           // of the oldest event
 	count  int           // events that wait
 	bytes  int64         // of the events that wait
+	lines  int64         // of their lines, with newlines
 	flying int64         // bytes of the events that are being handed on
 	since  time.Time     // when the batch that is gathered began
 	closed bool
@@ -81,8 +82,19 @@ func (o *BatchOptions) validate() error {
 	return nil
 }
 
-// held is the memory of an event: its columns and its line, into which they point.
-func held(e *audit.Event) int64 { return int64(unsafe.Sizeof(*e)) + int64(len(e.Raw)) }
+// held is the memory of an event: its line and its columns. Of an event that was decoded the
+// columns point into the line, and count twice; one that was made of a request has both, and
+// a client may choose most of either.
+func held(e *audit.Event) int64 {
+	n := int(unsafe.Sizeof(*e)) + len(e.Raw) + len(e.AuditID) + len(e.User) + len(e.AsUser) + len(e.Agent) + len(e.URI) + len(e.Message)
+	for _, list := range [...][]string{e.Groups, e.AsGroups, e.SourceIPs} {
+		n += len(list) * int(unsafe.Sizeof(""))
+		for _, text := range list {
+			n += len(text)
+		}
+	}
+	return int64(n)
+}
 
 // NewBatch returns a Batch in front of next. It works until Close, also after ctx
 // has ended; the values of ctx are next's.
@@ -132,6 +144,7 @@ func (b *Batch) add(events []audit.Event) (left []audit.Event, reason Reason) {
 		b.ring[(b.head+b.count)&(len(b.ring)-1)] = events[i]
 		b.count++
 		b.bytes += size
+		b.lines += lineSize(&events[i])
 		if b.count == 1 {
 			b.since = time.Now()
 		}
@@ -151,12 +164,7 @@ func (b *Batch) grow() {
 
 // full is whether what waits should not wait any longer.
 func (b *Batch) full() bool {
-	return b.count >= b.o.BatchEvents || b.o.BatchBytes > 0 && b.lines() >= b.o.BatchBytes || b.bytes >= max(1, b.o.Bytes/4)
-}
-
-// lines is the size of the lines that wait, with their newlines.
-func (b *Batch) lines() int64 {
-	return b.bytes - int64(b.count)*(held(&audit.Event{})-1)
+	return b.count >= b.o.BatchEvents || b.o.BatchBytes > 0 && b.lines >= b.o.BatchBytes || b.bytes >= max(1, b.o.Bytes/4)
 }
 
 func (b *Batch) signal() {
@@ -239,12 +247,15 @@ func (b *Batch) take(events []audit.Event) []audit.Event {
 	var size int64
 	for b.count > 0 && len(events) < b.o.BatchEvents {
 		e := &b.ring[b.head]
-		size += int64(len(e.Raw)) + 1
+		line := lineSize(e)
+		size += line
 		if b.o.BatchBytes > 0 && size > b.o.BatchBytes && len(events) > 0 {
 			break
 		}
-		b.bytes -= held(e)
-		b.flying += held(e)
+		memory := held(e)
+		b.bytes -= memory
+		b.flying += memory
+		b.lines -= line
 		events = append(events, *e)
 		*e = audit.Event{} // or the ring would keep its line alive
 		b.head = (b.head + 1) & (len(b.ring) - 1)

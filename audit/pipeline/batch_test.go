@@ -398,3 +398,36 @@ func TestThrottle(t *testing.T) {
 		}
 	}
 }
+
+// The columns of an event that capture made are no part of its line, and take memory of their own.
+func TestBatchCountsColumns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const each = 100_000
+		text := func() string { return strings.Repeat("x", each) }
+		var groups []string
+		for range each / 4 {
+			groups = append(groups, "abcd")
+		}
+		r := audit.Record{
+			Level: audit.LevelMetadata, AuditID: text(), Stage: audit.StageResponseComplete, RequestURI: text(), UserAgent: text(), Received: 1, Time: 1,
+			User: audit.UserInfo{Username: text(), Groups: groups}, ImpersonatedUser: &audit.UserInfo{Username: text(), Groups: groups},
+			SourceIPs: groups, ResponseStatus: &audit.Status{Message: text()},
+		}
+		e, err := r.Event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := &gate{start: time.Now(), open: make(chan struct{})}
+		b := batch(t, g, pipeline.BatchOptions{Events: 10, BatchEvents: 10, MaxWait: time.Hour, Ledger: pipeline.NewLedger(pipeline.LedgerOptions{})})
+		if err := b.Send(t.Context(), []audit.Event{e}); err != nil {
+			t.Fatal(err)
+		}
+		// Six texts, three lists of 25,000 strings of 16 bytes and their four letters, and the line.
+		want := int64(6*each + 3*(each/4*16+each) + len(e.Raw))
+		if _, got := b.Held(); got < want || got > want+2000 {
+			t.Errorf("it counts %d bytes, and holds %d", got, want)
+		}
+		close(g.open)
+		closed1(t, b)
+	})
+}

@@ -34,6 +34,10 @@ func (r *Redactor) rulesOn(e *audit.Event, text string) ([]byte, error) {
 			if len(paths) > 0 {
 				w.rulesBody(m.value, paths)
 			}
+		case "annotations":
+			if len(paths) > 0 {
+				w.admission(m.value)
+			}
 		case "requestURI":
 			if len(query) > 0 && m.value.kind == '"' {
 				w.query(m.value, query)

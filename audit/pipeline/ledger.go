@@ -55,7 +55,7 @@ type key struct {
 type tally struct {
 	total, told int64
 	since       time.Time // of what was not told yet
-	err         error     // the last cause
+	cause       string    // the last one, as text: an error may hold the events
 }
 
 // NewLedger returns an empty ledger.
@@ -84,10 +84,14 @@ func (l *Ledger) enter(sink string, reason Reason, events []audit.Event, cause e
 	if len(events) == 0 {
 		return
 	}
+	text := ""
+	if cause != nil {
+		text = cause.Error()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range events {
-		if events[i].Rule == reportRule {
+		if IsReport(&events[i]) {
 			// Its totals are in the next one. It is no record of a request, and counting it
 			// would have a dead sink lose one more each minute for ever.
 			l.setDirty()
@@ -104,7 +108,7 @@ func (l *Ledger) enter(sink string, reason Reason, events []audit.Event, cause e
 			l.setDirty()
 		}
 		t.total++
-		t.err = cause
+		t.cause = text
 	}
 }
 
@@ -172,8 +176,8 @@ func (l *Ledger) report(ctx context.Context, to Sink) {
 		if r.rules != "" {
 			attrs = append(attrs, slog.String("rules", r.rules))
 		}
-		if r.err != nil {
-			attrs = append(attrs, slog.String("error", r.err.Error()))
+		if r.cause != "" {
+			attrs = append(attrs, slog.String("error", r.cause))
 		}
 		if r.reason == ReasonCut {
 			l.log.LogAttrs(ctx, slog.LevelWarn, "audit events were cut", attrs...)

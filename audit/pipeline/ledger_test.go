@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/audit/pipeline"
+	"github.com/ktrail/ktrail/internal/durable"
 )
 
 // take is a Sink that keeps what it is sent, and fails with err where that is set.
@@ -184,6 +187,56 @@ func TestLedgerReportLost(t *testing.T) {
 			t.Errorf("Flush left %d reports in all, want 2", len(got))
 		}
 	})
+}
+
+// A webhook that refuses everything refuses the reports too, also those that were on disk
+// meanwhile: what they lost must not be the next report.
+func TestLedgerReportRefusedFromDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refuse := sinkFunc(func(_ context.Context, in []audit.Event) error {
+			return &pipeline.Loss{Sink: "webhook", Reason: pipeline.ReasonRefused, Events: in}
+		})
+		var text bytes.Buffer
+		l := pipeline.NewLedger(pipeline.LedgerOptions{Log: slog.New(slog.NewTextHandler(&text, nil))})
+		s := spool(t, refuse, pipeline.SpoolOptions{FS: durable.NewMemFS(), Ledger: l})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { l.Run(ctx, s.Overflow()) })
+		l.Enter(errors.New("x"), events(t, "c"))
+		time.Sleep(time.Hour)
+		if got := counts(l); got != "/error/0=1" || strings.Count(text.String(), "\n") != 1 {
+			t.Errorf("counted %s, told %s", got, text.String())
+		}
+		cancel()
+		wg.Wait()
+		closed1(t, s)
+	})
+}
+
+// sinkFunc is a Sink that is a function.
+type sinkFunc func(context.Context, []audit.Event) error
+
+func (f sinkFunc) Send(ctx context.Context, in []audit.Event) error { return f(ctx, in) }
+func (sinkFunc) Close(context.Context) error                        { return nil }
+
+// fatError is an error that holds what it is about, as a failed write of events does.
+type fatError struct{ events []audit.Event }
+
+func (e *fatError) Error() string { return fmt.Sprintf("%d events", len(e.events)) }
+
+// What is lost is counted, not kept.
+func TestLedgerKeepsNoEvents(t *testing.T) {
+	l := pipeline.NewLedger(pipeline.LedgerOptions{})
+	fat := &fatError{events(t, "a b")}
+	gone := weak.Make(fat)
+	l.Enter(&pipeline.Loss{Sink: "log", Reason: pipeline.ReasonDisk, Events: fat.events, Err: fat}, nil)
+	runtime.KeepAlive(fat)
+	fat = nil
+	runtime.GC()
+	if gone.Value() != nil {
+		t.Error("the ledger keeps the error, and its events")
+	}
+	runtime.KeepAlive(l)
 }
 
 func TestBlocking(t *testing.T) {

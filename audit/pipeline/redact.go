@@ -30,7 +30,9 @@ const MinKey = 16
 //     every kind, whatever the request's path says;
 //   - in a request for secrets, fields that no Secret has (a misspelt data);
 //   - spec.token and status.token of TokenReview and TokenRequest;
-//   - the annotation kubectl.kubernetes.io/last-applied-configuration of Secrets.
+//   - the annotation kubectl.kubernetes.io/last-applied-configuration of Secrets;
+//   - in requests for either, the event's annotations patch.webhook.admission.k8s.io/...: what
+//     mutating webhooks put in.
 //
 // null and "" stay. A body of an unexpected shape is replaced as a whole. All
 // else in the line stays as it is, byte for byte. A line that was redacted before,
@@ -111,8 +113,13 @@ func (r *Redactor) builtIn(e *audit.Event) ([]byte, error) {
 	}
 	w := walk{r: r, text: e.Raw}
 	for _, m := range doc.members {
-		if m.key == "requestObject" || m.key == "responseObject" {
+		switch m.key {
+		case "requestObject", "responseObject":
 			w.body(m.value, about)
+		case "annotations":
+			if about.secret || about.token {
+				w.admission(m.value)
+			}
 		}
 	}
 	if len(w.edits) == 0 {
@@ -178,9 +185,24 @@ func subject(e *audit.Event) about {
 }
 
 // mentions is the cheap test for lines whose path has nothing to do with secrets:
-// a quoted kind that begins like one of ours. The API server writes kinds plainly.
+// a quoted kind that begins like one of ours, or a letter in disguise. The API server writes
+// kinds plainly; the body of a request is as its client wrote it.
 func mentions(e *audit.Event) bool {
-	return quoted(e.Raw, "Secret") || quoted(e.Raw, "TokenRe")
+	return quoted(e.Raw, "Secret") || quoted(e.Raw, "TokenRe") || disguised(e.Raw)
+}
+
+// disguised reports whether text has a letter as \u0041 to \u007a. No encoder does that.
+func disguised(text string) bool {
+	for {
+		i := strings.Index(text, `\u00`)
+		if i < 0 || i+4 == len(text) {
+			return false
+		}
+		if c := text[i+4]; c >= '4' && c <= '7' {
+			return true
+		}
+		text = text[i+4:]
+	}
 }
 
 // quoted reports whether word stands behind a quote. To look for the word alone

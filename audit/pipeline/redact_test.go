@@ -105,6 +105,18 @@ func TestRedact(t *testing.T) {
 			`{"kind":"ConfigMap","data":{"a":"Secret"},"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"x"}}}`,
 		},
 		{
+			"a kind in escapes", "widgets", `{"spec":{"template":{"\u006bind":"\u0053ecret","data":{"a":"s1"}},"other":{"kind":"Sec\u0072et","data":{"a":"s2"}}}}`,
+			`{"spec":{"template":{"\u006bind":"\u0053ecret","data":{"a":<string 2>}},"other":{"kind":"Sec\u0072et","data":{"a":<string 2>}}}}`,
+		},
+		{
+			"what an admission webhook put into a Secret", "secrets", `{"kind":"Secret"},"annotations":{"authorization.k8s.io/decision":"allow","patch.webhook.admission.k8s.io/round_0_index_1":"{\"patch\":[{\"value\":\"s1\"}]}","patch.webhook.admission.k8s.io/round_0_index_2":{"a":"s2"}}`,
+			`{"kind":"Secret"},"annotations":{"authorization.k8s.io/decision":"allow","patch.webhook.admission.k8s.io/round_0_index_1":<string 26>,"patch.webhook.admission.k8s.io/round_0_index_2":<object 10>}`,
+		},
+		{
+			"patches of others stay", "pods", `{"kind":"Pod","secret":"Secret"},"annotations":{"patch.webhook.admission.k8s.io/round_0_index_1":"x","more":"Secret"}`,
+			`{"kind":"Pod","secret":"Secret"},"annotations":{"patch.webhook.admission.k8s.io/round_0_index_1":"x","more":"Secret"}`,
+		},
+		{
 			"token request", "serviceaccounts/token", `{"kind":"TokenRequest","status":{"token":""}},"responseObject":{"kind":"TokenRequest","spec":{"audiences":["a"]},"status":{"token":"s1","expirationTimestamp":"t"}}`,
 			`{"kind":"TokenRequest","status":{"token":""}},"responseObject":{"kind":"TokenRequest","spec":{"audiences":["a"]},"status":{"token":<string 2>,"expirationTimestamp":"t"}}`,
 		},

@@ -27,9 +27,6 @@ const (
 	ReportRules  = "ktrail/rules"  // Events by the policy's rule: 3=17 unknown=2
 )
 
-// reportRule marks a report while it is on its way.
-const reportRule = -1
-
 // IsReport is whether ev is the audit event that a [Ledger] left for a loss. A request
 // has an address that it came from, whatever its client calls itself.
 func IsReport(ev *audit.Event) bool {
@@ -45,7 +42,7 @@ type report struct {
 	lost, total int64
 	since       time.Time
 	rules       string
-	err         error
+	cause       string
 }
 
 // take returns what was not told yet, a report for each sink and reason, and takes
@@ -75,7 +72,7 @@ func (l *Ledger) take() []report {
 			r.since = t.since
 		}
 		r.lost += lost
-		r.err = t.err
+		r.cause = t.cause
 		r.rules = strings.TrimLeft(r.rules+" "+ruleName(k.rule)+"="+strconv.FormatInt(lost, 10), " ")
 		t.told = t.total
 	}
@@ -109,7 +106,7 @@ func (r report) event(now time.Time) (audit.Event, error) {
 		RequestURI: ReportURI, Verb: "lose", User: audit.UserInfo{Username: reportUser}, UserAgent: reportUser,
 		ResponseStatus: &audit.Status{Status: "Failure", Message: text},
 		Received:       audit.TimeOf(now), Time: audit.TimeOf(now),
-		Annotations: notes, Rule: reportRule,
+		Annotations: notes,
 	}
 	return rec.Event()
 }

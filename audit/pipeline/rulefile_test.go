@@ -29,6 +29,7 @@ func TestRules(t *testing.T) {
 		{"lists and tables", "rules: [{resources: [configmaps], fields: [data.*]}]", "configmaps", `{"kind":"ConfigMapList","items":[{"data":{"a":"s1"}},{"metadata":{}}],"rows":[{"cells":["x"],"object":{"data":{"b":"s2"}}}]}`, `{"kind":"ConfigMapList","items":[{"data":{"a":<string 2>}},{"metadata":{}}],"rows":[{"cells":["x"],"object":{"data":{"b":<string 2>}}}]}`},
 		{"a field called items", "rules: [{resources: [x], fields: [items.a]}]", "x", `{"items":[{"a":"s1","b":"c"}]}`, `{"items":[{"a":<string 2>,"b":"c"}]}`},
 		{"the copy", "rules: [{resources: [configmaps], fields: [data]}]", "configmaps", `{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}","x":"y"}}}`, `{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":<string 2>,"x":"y"}}}`},
+		{"the copy in what admission webhooks did", "rules: [{resources: [configmaps], fields: [data]}]", "configmaps", `{"a":"b"},"annotations":{"patch.webhook.admission.k8s.io/round_0_index_0":"s1","x":"y"}`, `{"a":"b"},"annotations":{"patch.webhook.admission.k8s.io/round_0_index_0":<string 2>,"x":"y"}`},
 		{"other resources", "rules: [{resources: [configmaps, deployments.apps, pods/log], fields: [data]}]", "pods", `{"data":"x"}`, `{"data":"x"}`},
 		{"every subresource", "rules: [{resources: [pods], fields: [data]}]", "pods/status", `{"data":"x"}`, `{"data":<string 1>}`},
 		{"one subresource", "rules: [{resources: [pods/status], fields: [data]}]", "pods/status", `{"data":"x"}`, `{"data":<string 1>}`},

@@ -74,6 +74,16 @@ func (w *walk) body(v value, a about) {
 	}
 }
 
+// admission is for an event's annotations: those that hold what mutating webhooks put into
+// the object, at level Request and above.
+func (w *walk) admission(v value) {
+	for _, m := range v.members {
+		if strings.HasPrefix(m.key, "patch.webhook.admission.k8s.io/") {
+			w.redact(m.value)
+		}
+	}
+}
+
 // any is for a value of which nothing is known. inSecret says that it is part of
 // a Secret, whose annotations may hold a copy of it.
 func (w *walk) any(v value, inSecret bool) {
