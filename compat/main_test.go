@@ -1,16 +1,15 @@
 package compat
 
 import (
-	"io"
 	"os"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 )
 
-// The API server's loader warns of every unknown key, here some thousand times.
+// The API server's loader warns of every unknown key, here some thousand times, and its handlers of everything that fails.
 func TestMain(m *testing.M) {
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	klog.SetLogger(logr.Discard())
 	os.Exit(m.Run())
 }

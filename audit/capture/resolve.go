@@ -76,7 +76,7 @@ func (v *Resolver) resolve(r *http.Request, info *RequestInfo) error {
 	byPath := parts[0] == "watch" || parts[0] == "proxy"
 	if byPath {
 		if len(parts) < 2 {
-			return fmt.Errorf("read path %q: a %s of what?", r.URL.Path, parts[0])
+			return fmt.Errorf("unable to determine kind and namespace from url, %v", r.URL) // the API server's words: clients see them
 		}
 		info.Verb, parts = parts[0], parts[1:]
 	} else {

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -395,6 +396,14 @@ type flusher struct{ *writer }
 
 func (f flusher) Flush()            { _ = f.flush() } // as http.Flusher has it
 func (f flusher) FlushError() error { return f.flush() }
+
+// CloseNotify is what the API server's handlers look for before they believe in Flush and
+// Hijack (k8s.io/apiserver/pkg/endpoints/responsewriter): without it they refuse watches.
+func (f flusher) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	context.AfterFunc(f.x.Context, func() { gone <- true })
+	return gone
+}
 
 // hijacker is a writer of HTTP/1.
 type hijacker struct{ flusher }

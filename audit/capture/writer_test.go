@@ -174,8 +174,15 @@ func TestLook(t *testing.T) {
 			_, flushes := w.(http.Flusher)
 			_, hijacks := w.(http.Hijacker)
 			_, reads := w.(io.ReaderFrom)
-			if !flushes || hijacks == two || reads == two {
-				t.Errorf("flushes %v, hijacks %v, reads %v", flushes, hijacks, reads)
+			notifier, notifies := w.(interface{ CloseNotify() <-chan bool })
+			if !flushes || hijacks == two || reads == two || !notifies {
+				t.Errorf("flushes %v, hijacks %v, reads %v, tells that the client left %v", flushes, hijacks, reads, notifies)
+				return
+			}
+			select {
+			case <-notifier.CloseNotify():
+				t.Error("the client has not left")
+			default:
 			}
 			rc := http.NewResponseController(w)
 			if err := rc.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
@@ -214,6 +221,32 @@ func TestLook(t *testing.T) {
 	h.ServeHTTP(wraps{rec}, httptest.NewRequest("GET", "/", nil))
 	if !rec.Flushed {
 		t.Error("not flushed through a writer that wraps")
+	}
+}
+
+// Handlers of the API server learn from CloseNotify that the client left.
+func TestCloseNotify(t *testing.T) {
+	started, left := make(chan bool), make(chan bool)
+	h, _ := around(t, func(w http.ResponseWriter, _ *http.Request) {
+		gone := w.(interface{ CloseNotify() <-chan bool }).CloseNotify()
+		close(started)
+		left <- <-gone
+	}, nil)
+	s, c := serve(t, h, false)
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-started
+		leave()
+	}()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/api/v1/pods?watch=1", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := c.Do(r); err == nil {
+		resp.Body.Close()
+	}
+	if !<-left {
+		t.Error("false instead of true")
 	}
 }
 
