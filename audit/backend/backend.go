@@ -67,6 +67,9 @@ type Backend struct {
 
 	stopRun context.CancelFunc
 	run     sync.WaitGroup
+
+	closing  sync.Once
+	closeErr error
 }
 
 // Open opens the sinks of s, which [flags.Validate] found no fault with. With neither a log
@@ -77,12 +80,7 @@ func Open(ctx context.Context, s flags.Settings, o Options) (*Backend, error) {
 	if err := b.open(ctx, s, o); err != nil {
 		return nil, fmt.Errorf("open audit back ends: %w", errors.Join(err, b.closeBranches(ctx)))
 	}
-	var out pipeline.FanOut
-	for _, branch := range []pipeline.Sink{b.log, b.webhook} {
-		if branch != nil {
-			out = append(out, branch)
-		}
-	}
+	out := b.branches()
 	b.sink = out
 	if o.Redactor != nil {
 		b.sink = pipeline.NewRedact(b.sink, o.Redactor)
@@ -93,6 +91,17 @@ func Open(ctx context.Context, s flags.Settings, o Options) (*Backend, error) {
 	ctx, b.stopRun = context.WithCancel(context.WithoutCancel(ctx))
 	b.run.Go(func() { b.ledger.Run(ctx, out) })
 	return b, nil
+}
+
+// branches are the log and the webhook, as far as there are any.
+func (b *Backend) branches() pipeline.FanOut {
+	var out pipeline.FanOut
+	for _, branch := range []pipeline.Sink{b.log, b.webhook} {
+		if branch != nil {
+			out = append(out, branch)
+		}
+	}
+	return out
 }
 
 func (b *Backend) open(ctx context.Context, s flags.Settings, o Options) (err error) {

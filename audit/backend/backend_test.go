@@ -409,3 +409,38 @@ func TestOpenFails(t *testing.T) {
 		})
 	}
 }
+
+// The losses of the last minute are told to the webhook too, where there is no log.
+func TestShutdownTellsTheWebhook(t *testing.T) {
+	for _, mode := range []string{"batch", "blocking"} {
+		synctest.Test(t, func(t *testing.T) {
+			var h hook
+			b := open(t, "--audit-webhook-config-file=x --audit-webhook-truncate-enabled --audit-webhook-truncate-max-event-size=1000 --audit-webhook-mode="+mode, &h, backend.Options{})
+			large := strings.Repeat("x", 1000) // without a body to take out
+			for range 2 {
+				send(t, b, large)
+				time.Sleep(time.Second)
+			}
+			shut(t, b)
+			if n := len(h.events); n != 2 || !strings.Contains(h.events[1].Raw, `"ktrail/total":"2"`) {
+				t.Errorf("in mode %s the webhook has %d reports: %s", mode, n, h.ids())
+			}
+			if got := counts(b); got != "truncate/too_large/3=2" {
+				t.Errorf("counted %s", got)
+			}
+		})
+	}
+}
+
+// Whoever embeds this defers a Close and has another on the way out.
+func TestCloseTwice(t *testing.T) {
+	var h hook
+	name := filepath.Join(t.TempDir(), "audit.log")
+	b := open(t, "--audit-log-mode=batch --audit-webhook-config-file=x --audit-log-path="+name, &h, backend.Options{SpoolDir: filepath.Join(t.TempDir(), "spool")})
+	send(t, b, "a")
+	shut(t, b)
+	shut(t, b)
+	if got := ids(logged(t, name)); got != "a" || h.ids() != "a" || h.closed != 1 {
+		t.Errorf("the log has %q, the webhook %q and was closed %d times", got, h.ids(), h.closed)
+	}
+}

@@ -51,14 +51,16 @@ func (s Status) Troubles() []string {
 
 // Close implements [pipeline.Sink]: it hands on what is held, until ctx ends. What was lost
 // by then is in the ledger and, where the log could still be written, in the log; the
-// error is for people and holds no [pipeline.Loss].
+// error is for people and holds no [pipeline.Loss]. A second Close does nothing but return the same.
 func (b *Backend) Close(ctx context.Context) error {
-	b.stopRun()
-	b.run.Wait()
-	if err := b.closeBranches(ctx); err != nil {
-		return errors.New(err.Error()) // its losses are entered
-	}
-	return nil
+	b.closing.Do(func() {
+		b.stopRun()
+		b.run.Wait()
+		if err := b.closeBranches(ctx); err != nil {
+			b.closeErr = errors.New(err.Error()) // its losses are entered
+		}
+	})
+	return b.closeErr
 }
 
 // closeBranches closes the webhook first, with four fifths of the time, so that the log can
@@ -70,6 +72,7 @@ func (b *Backend) closeBranches(ctx context.Context) error {
 		if end, ok := ctx.Deadline(); ok && b.log != nil {
 			early, cancel = context.WithTimeout(ctx, time.Until(end)*4/5)
 		}
+		b.ledger.Flush(early, b.branches()) // the webhook can be told no later
 		err := b.webhook.Close(early)
 		cancel()
 		b.ledger.Enter(err, nil)

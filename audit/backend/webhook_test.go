@@ -40,7 +40,7 @@ func TestRealWebhook(t *testing.T) {
 	}))
 	defer srv.Close()
 	config := filepath.Join(t.TempDir(), "webhook.yaml")
-	text := "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: '" + srv.URL + "'}}]\nusers: [{name: u, user: {token: t}}]\n"
+	text := "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: '" + srv.URL + "'}}]\nusers: [{name: u, user: {}}]\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
