@@ -8,11 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
+	authnv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	upstreamaudit "k8s.io/apiserver/pkg/audit"
@@ -58,7 +62,7 @@ func upstreamEvent(t *testing.T, line string) *auditinternal.Event {
 
 // oddRecord has every field, with text that encoders differ about.
 func oddRecord(rnd *rand.Rand) *audit.Record {
-	odd := []string{"", "plain", `"\`, "<a href='&'>", "\x00\x1f\b\f\n\r\t\x7f", "世界😀", "\u2028\u2029"}
+	odd := []string{"", "plain", `"\`, "<a href='&'>", "\x00\x1f\b\f\n\r\t\x7f", "世界😀", "\u2028\u2029", "\xff\xc3(\xed\xa0\x80", "é\xe4\xb8", "</script>", strings.Repeat("long ", 40)}
 	text := func() string { return odd[rnd.IntN(len(odd))] + odd[rnd.IntN(len(odd))] }
 	list := func() (l []string) {
 		for range rnd.IntN(4) {
@@ -95,23 +99,83 @@ func oddRecord(rnd *rand.Rand) *audit.Record {
 	return r
 }
 
-// TestEncode: what our encoder writes, the API server's encoder writes again, to the byte.
+// toEvent is r in the API server's types, as its filters would have made it.
+func toEvent(r *audit.Record) *auditinternal.Event {
+	user := func(u *audit.UserInfo) authnv1.UserInfo {
+		out := authnv1.UserInfo{Username: u.Username, UID: u.UID, Groups: u.Groups}
+		for k, v := range u.Extra {
+			if out.Extra == nil {
+				out.Extra = map[string]authnv1.ExtraValue{}
+			}
+			out.Extra[k] = v
+		}
+		return out
+	}
+	body := func(b []byte) *runtime.Unknown {
+		if len(b) == 0 {
+			return nil
+		}
+		return &runtime.Unknown{Raw: b, ContentType: runtime.ContentTypeJSON}
+	}
+	e := &auditinternal.Event{
+		Level: auditinternal.Level(r.Level), AuditID: types.UID(r.AuditID), Stage: auditinternal.Stage(r.Stage), RequestURI: r.RequestURI, Verb: r.Verb,
+		User: user(&r.User), SourceIPs: r.SourceIPs, UserAgent: r.UserAgent, RequestObject: body(r.RequestObject), ResponseObject: body(r.ResponseObject),
+		RequestReceivedTimestamp: metav1.NewMicroTime(r.Received.Std()), StageTimestamp: metav1.NewMicroTime(r.Time.Std()), Annotations: r.Annotations,
+	}
+	if r.ImpersonatedUser != nil {
+		u := user(r.ImpersonatedUser)
+		e.ImpersonatedUser = &u
+	}
+	if r.ImpersonationConstraint != "" {
+		e.AuthenticationMetadata = &auditinternal.AuthenticationMetadata{ImpersonationConstraint: r.ImpersonationConstraint}
+	}
+	if o := r.ObjectRef; o != nil {
+		e.ObjectRef = &auditinternal.ObjectReference{
+			Resource: o.Resource, Namespace: o.Namespace, Name: o.Name, UID: types.UID(o.UID), APIGroup: o.APIGroup,
+			APIVersion: o.APIVersion, ResourceVersion: o.ResourceVersion, Subresource: o.Subresource,
+		}
+	}
+	if s := r.ResponseStatus; s != nil {
+		e.ResponseStatus = &metav1.Status{Status: s.Status, Message: s.Message, Reason: metav1.StatusReason(s.Reason), Code: s.Code}
+		if len(s.Details) > 0 {
+			e.ResponseStatus.Details = &metav1.StatusDetails{Name: "a", Kind: "b", Causes: []metav1.StatusCause{{Type: "c"}}, RetryAfterSeconds: 3}
+		}
+	}
+	return e
+}
+
+// TestEncode: what our encoder writes of a record, the API server's writes of the same event, to
+// the byte; and what it cannot write, ours refuses.
 func TestEncode(t *testing.T) {
 	encoder := upstreamaudit.Codecs.LegacyCodec(auditv1.SchemeGroupVersion)
 	rnd := rand.New(rand.NewPCG(1, 5))
-	for range 3000 {
-		line, err := oddRecord(rnd).AppendJSON(nil)
-		if err != nil {
-			t.Fatal(err)
+	const events = 100_000
+	refused := 0
+	for range events {
+		r := oddRecord(rnd)
+		for _, body := range []*[]byte{&r.RequestObject, &r.ResponseObject} {
+			if rnd.IntN(50) == 0 && len(*body) > 0 { // as an attacker might send it
+				*body = slices.Clone(*body)
+				(*body)[rnd.IntN(len(*body))] = byte(rnd.IntN(256))
+			}
 		}
-		want, err := runtime.Encode(encoder, upstreamEvent(t, string(line)))
+		line, err := r.AppendJSON(nil)
+		want, theirErr := runtime.Encode(encoder, toEvent(r))
+		if (err == nil) != (theirErr == nil) {
+			t.Fatalf("error %v, upstream %v, of %+v", err, theirErr, r)
+		}
 		if err != nil {
-			t.Fatal(err)
+			refused++
+			continue
 		}
 		if string(want) != string(line)+"\n" {
 			t.Fatalf("\n    got %s\nupstream %s", line, want)
 		}
 	}
+	if refused < events/1000 || refused > events/10 {
+		t.Errorf("%d of %d cannot be written: the test tries too little of one kind", refused, events)
+	}
+	t.Logf("%d events, of which neither side can write %d, not one difference", events, refused)
 }
 
 // TestLegacy: --audit-log-format=legacy, line by line.
