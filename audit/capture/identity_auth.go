@@ -134,6 +134,12 @@ func (a *Authenticator) find(r *http.Request) (audit.UserInfo, credential, error
 	return audit.UserInfo{Username: anonymousUser, Groups: []string{groupAnonymous}}, byNothing, nil
 }
 
+// isNobody is whether u showed no credential. A certificate may have the name of
+// nobody, and groups: that is somebody.
+func isNobody(u *audit.UserInfo) bool {
+	return u.Username == anonymousUser && u.UID == "" && len(u.Extra) == 0 && len(u.Groups) == 1 && u.Groups[0] == groupAnonymous
+}
+
 // isBearer is whether a header is how tokens are sent, to the letter.
 func isBearer(header, token string) bool {
 	rest, ok := strings.CutPrefix(header, "Bearer ")

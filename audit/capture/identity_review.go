@@ -229,7 +229,7 @@ func (v *Reviews) Allowed(ctx context.Context, a Access) (bool, error) {
 		switch {
 		case a.Token != "":
 			headers = signedOn(a.Token)
-		case a.User.Username == anonymousUser:
+		case isNobody(&a.User):
 		case v.FrontProxy == nil:
 			return false, &AskError{q.Kind, errors.New("there is no way to sign on as the user")}
 		default:

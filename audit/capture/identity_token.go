@@ -103,7 +103,7 @@ const (
 // socketToken is the token that a browser, which cannot set headers, hides among
 // the subprotocols of a web socket (k8s.io/apiserver/pkg/authentication/request/websocket).
 func socketToken(r *http.Request) (string, error) {
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || !upgrades(r.Header) {
 		return "", nil
 	}
 	token, others := "", 0

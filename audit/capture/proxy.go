@@ -84,6 +84,11 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusMethodNotAllowed, "MethodNotAllowed", "this is no proxy for CONNECT")
 		return
 	}
+	info := InfoOf(r.Context())
+	if readsTwoWays(r.URL, info) {
+		refuse(w, r, http.StatusBadRequest, "BadRequest", "the path is not one that every server reads alike: it must be absolute, without empty parts, . and ..")
+		return
+	}
 	keepConnection(r.Header)
 	if err := p.sign(w, r); err != nil {
 		p.Log.LogAttrs(r.Context(), slog.LevelWarn, "request cannot be handed on",
@@ -95,7 +100,6 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.id != nil {
 		r.Header[auditIDHeader] = a.id
 	}
-	info := InfoOf(r.Context())
 	watch := info != nil && info.Verb == "watch"
 	if watch && p.Stopping != nil {
 		ctx, cancel := context.WithCancel(r.Context())
@@ -137,12 +141,12 @@ func (p *proxy) serve(a *answer, r, out *http.Request, watch bool) {
 func (p *proxy) sign(w http.ResponseWriter, r *http.Request) error {
 	RemoteHeaders{}.remove(r.Header)
 	user := IdentityOf(r.Context()).User
-	if user.Username == anonymousUser && r.ProtoMajor == 2 {
+	if isNobody(&user) && r.ProtoMajor == 2 {
 		// As the API server does: a connection on which nobody signs on is used once
 		// (CVE-2023-44487, UnauthenticatedHTTP2DOSMitigation).
 		w.Header().Set("Connection", "close")
 	}
-	if user.Username == "" || user.Username == anonymousUser || hasToken(r) {
+	if user.Username == "" || isNobody(&user) || hasToken(r) {
 		return nil
 	}
 	if p.FrontProxy == nil {
@@ -160,25 +164,55 @@ func hasToken(r *http.Request) bool {
 	return err == nil && t != ""
 }
 
+// readsTwoWays is whether u may be served as another request than was recorded. An opaque
+// URL (GET https:https://server/api/v1/secrets) has no path here, and one at the upstream;
+// and what stands in between may resolve dots, and drop empty parts. Behind /proxy/ they
+// are the business of who is reached there.
+func readsTwoWays(u *url.URL, info *RequestInfo) bool {
+	if u.Opaque != "" || !strings.HasPrefix(u.Path, "/") {
+		return true
+	}
+	if !strings.Contains(u.Path, "//") && !strings.Contains(u.Path, "/.") {
+		return false
+	}
+	proxied := info != nil && (info.Verb == "proxy" || info.Subresource == "proxy")
+	parts := strings.Split(u.Path[1:], "/")
+	for i, part := range parts {
+		if part == "." || part == ".." || part == "" && i < len(parts)-1 && !proxied {
+			return true
+		}
+	}
+	return false
+}
+
 // keepConnection leaves in the header Connection what is about the connection. A
 // client can name any header there, which proxies then remove: it could take its
 // impersonation, or its token, away behind the back of whoever recorded it.
+//
+// Upgrades stay that are streams. After one to another HTTP (h2c) the client would send
+// requests past the record, over a connection on which the proxy perhaps signed on.
 func keepConnection(h http.Header) {
-	lines := h["Connection"]
-	if len(lines) == 0 {
+	delete(h, "Http2-Settings")
+	protocol := h.Get("Upgrade")
+	if upgrades(h) && (strings.EqualFold(protocol, "websocket") || strings.EqualFold(protocol, "SPDY/3.1")) {
+		h["Connection"] = []string{"Upgrade"}
 		return
 	}
-	upgrade := false
-	for _, line := range lines {
+	delete(h, "Connection")
+	delete(h, "Upgrade")
+}
+
+// upgrades is whether a request asks for an upgrade: without a word about it in Connection
+// the header Upgrade means nothing, and proxies remove it.
+func upgrades(h http.Header) bool {
+	for _, line := range h["Connection"] {
 		for word := range strings.SplitSeq(line, ",") {
-			upgrade = upgrade || strings.EqualFold(strings.TrimSpace(word), "upgrade")
+			if strings.EqualFold(strings.TrimSpace(word), "upgrade") {
+				return true
+			}
 		}
 	}
-	if upgrade {
-		h["Connection"] = []string{"Upgrade"}
-	} else {
-		h.Del("Connection")
-	}
+	return false
 }
 
 // rewrite aims a request at the upstream. ReverseProxy has taken Forwarded and
