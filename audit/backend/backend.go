@@ -145,15 +145,19 @@ func (b *Backend) openWebhook(ctx context.Context, w flags.Webhook, o Options) (
 	if err != nil {
 		return nil, err
 	}
+	workers := 1 // in order
+	if w.Mode == flags.Batch {
+		workers = webhookWorkers
+	}
 	spool := func(next pipeline.Sink) (*pipeline.Spool, error) {
 		return pipeline.OpenSpool(ctx, next, pipeline.SpoolOptions{
-			Dir: o.SpoolDir, MaxBytes: o.SpoolBytes, BatchEvents: max(w.BatchSize, 0), BatchBytes: max(w.MaxBatchSize, 0), Log: o.Log, Ledger: b.ledger,
+			Dir: o.SpoolDir, MaxBytes: o.SpoolBytes, BatchEvents: max(w.BatchSize, 0), BatchBytes: max(w.MaxBatchSize, 0), Workers: workers, Log: o.Log, Ledger: b.ledger,
 		})
 	}
 	if o.SpoolDir == "" {
 		spool = nil
 	}
-	if sink, err = b.decorate(ctx, sink, spool, w.Backend, o, webhookWorkers); err != nil {
+	if sink, err = b.decorate(ctx, sink, spool, w.Backend, o, workers); err != nil {
 		return nil, errors.Join(err, sink.Close(ctx))
 	}
 	return sink, nil

@@ -8,6 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
@@ -71,7 +74,7 @@ func (s *Spool) drainSegment(seg *segment) (clean, done bool) {
 		offset = s.cursor.Offset
 	}
 	for tries := 1; offset < seg.size; {
-		b, err := s.read(seg, offset)
+		runs, err := s.readRuns(seg, offset)
 		if err != nil {
 			s.o.Log.LogAttrs(s.ctx, slog.LevelError, "spool: a segment cannot be read", slog.String("file", s.path(seg.number)),
 				slog.Int64("offset", offset), slog.Int("try", tries), slog.String("error", err.Error()))
@@ -86,11 +89,11 @@ func (s *Spool) drainSegment(seg *segment) (clean, done bool) {
 			continue
 		}
 		tries = 1
-		clean = clean && !b.bad
-		if !s.hand(seg, b) {
+		offset = runs[len(runs)-1].end
+		clean = clean && !slices.ContainsFunc(runs, func(r run) bool { return r.bad })
+		if !s.handAll(seg, runs) {
 			return clean, false
 		}
-		offset = b.end
 		s.settle(cursor{seg.number, offset})
 		select {
 		case <-s.stop:
@@ -99,6 +102,56 @@ func (s *Spool) drainSegment(seg *segment) (clean, done bool) {
 		}
 	}
 	return clean, true
+}
+
+// readRuns reads so many runs of events as are to be under way at once, one at least.
+func (s *Spool) readRuns(seg *segment, offset int64) ([]run, error) {
+	var runs []run
+	for len(runs) < s.width && offset < seg.size {
+		r, err := s.read(seg, offset)
+		if err != nil && len(runs) > 0 {
+			break // it will come again
+		}
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, r)
+		offset = r.end
+	}
+	return runs, nil
+}
+
+// handAll hands runs on side by side until all are taken or refused; false if the spool was
+// closed first.
+func (s *Spool) handAll(seg *segment, runs []run) bool {
+	s.mu.Lock()
+	if s.up && len(s.segments) == 1 && s.queued == 0 && runs[len(runs)-1].end == seg.size {
+		s.tail = make(chan struct{})
+	}
+	s.mu.Unlock()
+	var stopped, failed atomic.Bool
+	var wg sync.WaitGroup
+	for i, r := range runs {
+		wg.Go(func() {
+			left := func(left int64) {
+				failed.Store(true)
+				if i == 0 && left > 0 { // a part was taken: not again after a stop
+					s.settle(cursor{seg.number, left})
+				}
+			}
+			if !s.hand(r, left) {
+				stopped.Store(true)
+			}
+		})
+	}
+	wg.Wait()
+	s.mu.Lock()
+	s.up = !stopped.Load()
+	s.mu.Unlock()
+	if s.width = min(2*s.width, s.o.Workers); failed.Load() {
+		s.width = 1
+	}
+	return !stopped.Load()
 }
 
 // settle notes that what is before c was taken.
@@ -179,37 +232,43 @@ func (s *Spool) unreadable(seg *segment, offset int64, line []byte, whole bool, 
 }
 
 // hand hands events on until all are taken or refused; false if the spool was closed first.
-func (s *Spool) hand(seg *segment, b run) bool {
-	for pause := firstPause; len(b.events) > 0; pause = min(2*pause, lastPause) {
-		err := s.next.Send(s.ctx, b.events)
-		left, refused := again(err, b.events)
+// failed is told after each failure where the first of those that are left begins, 0 if that is not known.
+func (s *Spool) hand(r run, failed func(start int64)) bool {
+	if len(r.events) == 0 {
+		return true // none of its lines could be read
+	}
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := s.next.Send(s.ctx, r.events)
+		left, refused := again(err, r.events)
 		s.o.Ledger.Enter(refused, nil)
-		if len(left) < len(b.events) {
-			b.keep(left)
-			if len(b.starts) > 0 {
-				s.settle(cursor{seg.number, b.starts[0]}) // a part was taken: not again after a stop
-			}
+		if len(left) == 0 {
+			return true
 		}
-		if b.events = left; len(left) > 0 && !s.pause(pause) {
+		s.fails()
+		failed(r.keep(left))
+		if !s.pause(pause) {
 			return false
 		}
 	}
-	return true
 }
 
-// keep leaves the starts of left, which are events of b in their order; else none.
-func (b *run) keep(left []audit.Event) {
+// keep leaves left in r, which are events of r in their order, and returns where they begin;
+// 0 if that is not known.
+func (r *run) keep(left []audit.Event) int64 {
 	k := 0
-	for i := range b.starts {
-		if k < len(left) && b.events[i].Raw == left[k].Raw {
-			b.starts[k] = b.starts[i]
+	for i := range r.starts {
+		if k < len(left) && r.events[i].Raw == left[k].Raw {
+			r.starts[k] = r.starts[i]
 			k++
 		}
 	}
-	if k < len(left) {
+	if r.events = left; k < len(left) {
 		k = 0
 	}
-	b.starts = b.starts[:k]
+	if r.starts = r.starts[:k]; k == 0 {
+		return 0
+	}
+	return r.starts[0]
 }
 
 // pause waits, and reports false if the spool was closed.
@@ -249,6 +308,7 @@ func (s *Spool) drop(seg *segment, clean bool) {
 	defer s.mu.Unlock()
 	s.segments = s.segments[1:]
 	s.bytes -= seg.size
+	s.endTail()
 	if len(s.segments) == 0 {
 		s.o.Log.LogAttrs(s.ctx, slog.LevelInfo, "spool: everything that was on disk has been handed on")
 	}

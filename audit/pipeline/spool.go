@@ -35,8 +35,8 @@ import (
 //   - It is handed over twice only where nobody can know that it was taken: the sink had it
 //     and its answer was lost, or came after Patience; or the machine stopped between the
 //     answer and the cursor; or it was taken before one that stands in front of it, which was
-//     then not taken until the end. Then at most BatchEvents are, or one Send, and their lines
-//     are equal to the byte, so that a receiver can tell.
+//     then not taken until the end. Then at most BatchEvents for each of Workers are, or one Send,
+//     and their lines are equal to the byte, so that a receiver can tell.
 //   - An event for which Send returned a [Loss] is not handed over later, but where the
 //     disk failed in such a way that it could not even be cut back.
 type Spool struct {
@@ -45,10 +45,12 @@ type Spool struct {
 	lock io.Closer
 
 	mu       sync.Mutex
-	segments []*segment // that are not empty, oldest first
-	bytes    int64      // of them
-	gathers  *group     // for the next write, nil if nobody waits for one
-	queued   int64      // bytes in groups: they take room, but are not on disk yet
+	segments []*segment    // that are not empty, oldest first
+	bytes    int64         // of them
+	gathers  *group        // for the next write, nil if nobody waits for one
+	queued   int64         // bytes in groups: they take room, but are not on disk yet
+	tail     chan struct{} // closed when the last of what is on disk was taken, or not taken; nil unless it is under way
+	up       bool          // the sink below took the last it was sent from the disk, and what came directly since
 	stopped  bool
 
 	disk   chan struct{} // one token, held by who writes; before mu
@@ -57,6 +59,7 @@ type Spool struct {
 	newest uint64        // number of a segment
 
 	cursor cursor        // the drain's
+	width  int           // the drain's: how many batches are to be under way
 	wake   chan struct{} // one token: there are segments
 	stop   chan struct{} // closed by Close
 
@@ -77,6 +80,9 @@ type SpoolOptions struct {
 	// BatchEvents and BatchBytes are how much of the disk is handed over at once; 400 and 1 MiB if 0.
 	BatchEvents int
 	BatchBytes  int64
+	// Workers is how many batches from the disk may be under way at once while the sink below
+	// takes them; 0 is 1, which keeps the order. After a failure it begins with one.
+	Workers int
 	// FS is the disk; nil is the system's.
 	FS durable.FS
 	// Log is told when the spool begins and ends to be used, and of what could not be read; nil is silent.
@@ -89,7 +95,7 @@ func (o *SpoolOptions) validate() error {
 	if o.Dir == "" || o.Ledger == nil {
 		return errors.New("open spool: it needs a directory and a ledger")
 	}
-	if o.MaxBytes < 0 || o.SegmentBytes < 0 || o.Patience < 0 || o.BatchEvents < 0 || o.BatchBytes < 0 {
+	if o.MaxBytes < 0 || o.SegmentBytes < 0 || o.Patience < 0 || o.BatchEvents < 0 || o.BatchBytes < 0 || o.Workers < 0 {
 		return errors.New("open spool: nothing may be negative")
 	}
 	for _, d := range []struct {
@@ -103,6 +109,7 @@ func (o *SpoolOptions) validate() error {
 	if o.BatchEvents == 0 {
 		o.BatchEvents = 400
 	}
+	o.Workers = max(1, o.Workers)
 	if o.FS == nil {
 		o.FS = durable.OS{}
 	}
@@ -142,7 +149,7 @@ func OpenSpool(ctx context.Context, next Sink, o SpoolOptions) (*Spool, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	s := &Spool{next: next, o: o, disk: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &Spool{next: next, o: o, width: 1, disk: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := o.FS.MkdirAll(o.Dir); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
@@ -206,16 +213,17 @@ func (s *Spool) load(ctx context.Context) error {
 
 // Send implements [Sink].
 func (s *Spool) Send(ctx context.Context, events []audit.Event) error {
-	if s.behind() {
+	patient, cancel := context.WithTimeout(ctx, s.o.Patience)
+	defer cancel()
+	if s.awaitTail(patient); s.behind() {
 		return s.store(events) // behind those that came before
 	}
-	patient, cancel := context.WithTimeout(ctx, s.o.Patience)
 	err := s.next.Send(patient, events)
-	cancel()
 	left, refused := again(err, events)
 	if len(left) == 0 {
 		return refused
 	}
+	s.fails()
 	if s.behind() {
 		return errors.Join(refused, s.store(left))
 	}
@@ -251,6 +259,36 @@ func (s *Spool) behind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.segments) > 0 || s.queued > 0
+}
+
+// awaitTail waits while the last of what is on disk is under way: else, with events that keep
+// coming, the disk would never be empty.
+func (s *Spool) awaitTail(ctx context.Context) {
+	s.mu.Lock()
+	tail := s.tail
+	s.mu.Unlock()
+	if tail != nil {
+		select {
+		case <-tail:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// fails notes that the sink below did not take something.
+func (s *Spool) fails() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.up = false
+	s.endTail()
+}
+
+// endTail lets those go on who wait for the tail. The caller holds s.mu.
+func (s *Spool) endTail() {
+	if s.tail != nil {
+		close(s.tail)
+		s.tail = nil
+	}
 }
 
 func (s *Spool) signal() {

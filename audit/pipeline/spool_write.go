@@ -79,6 +79,7 @@ func (s *Spool) commit(g *group) {
 	g.err = s.write(g.text)
 	s.mu.Lock()
 	s.queued -= int64(len(g.text))
+	s.endTail() // it is not the last any more
 	s.mu.Unlock()
 	if g.err == nil {
 		s.signal()
