@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -106,5 +107,32 @@ func TestCertificateOfNobody(t *testing.T) {
 	s.raw(t, &cert, "GET /api/v1/pods HTTP/1.1", "Host: x")
 	if at := s.api.last(t); at.Header.Get("X-Remote-User") != "system:anonymous" || at.Header.Get("X-Remote-Group") != "ops" {
 		t.Errorf("goes on with %v", at.Header)
+	}
+}
+
+// An API server ends a connection of HTTP/2 on which nobody signs on (UnauthenticatedHTTP2DOSMitigation).
+// That must not be the one on which everybody's requests are.
+func TestNobodyEndsNoConnection(t *testing.T) {
+	var mu sync.Mutex
+	conns := map[string]int{}
+	s := stand(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			if r.ProtoMajor == 2 {
+				w.Header().Set("Connection", "close")
+			}
+		} else {
+			mu.Lock()
+			conns[r.RemoteAddr]++
+			mu.Unlock()
+		}
+		answers(200, `{}`)(w, r)
+	}, nil)
+	c := s.client(t, nil)
+	for range 20 {
+		s.get(t, c, podsPath, "Authorization", "Bearer t-alice")
+		s.get(t, s.client(t, nil), podsPath)
+	}
+	if len(conns) != 1 {
+		t.Errorf("the requests of one user took %d connections to the API server: %v", len(conns), conns)
 	}
 }

@@ -81,6 +81,7 @@ func TestHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Header.Set("Authorization", "Bearer t-alice") // nobody's requests go by HTTP/1.1
 	res, err := s.client(t, nil).Do(r)
 	if err != nil {
 		t.Fatal(err)

@@ -8,9 +8,11 @@ import (
 )
 
 // Transport carries a proxy's requests to its upstream: by HTTP/2 where the upstream
-// speaks it, and by HTTP/1.1 what asks for an upgrade, which HTTP/2 has not.
+// speaks it, and by HTTP/1.1 what asks for an upgrade, which HTTP/2 has not, and
+// requests without credentials: an API server ends the connection of HTTP/2 that brings
+// one (UnauthenticatedHTTP2DOSMitigation), on which all others' requests are.
 type Transport struct {
-	plain, upgrades *http.Transport
+	any, http1 *http.Transport
 }
 
 // NewTransport returns a transport to an upstream for which c holds; nil is Go's defaults.
@@ -34,23 +36,23 @@ func NewTransport(c *tls.Config) *Transport {
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 		}
 	}
-	t := &Transport{plain: make(c.Clone()), upgrades: make(c.Clone())}
-	t.plain.ForceAttemptHTTP2 = true
-	t.upgrades.Protocols = &http.Protocols{}
-	t.upgrades.Protocols.SetHTTP1(true)
+	t := &Transport{any: make(c.Clone()), http1: make(c.Clone())}
+	t.any.ForceAttemptHTTP2 = true
+	t.http1.Protocols = &http.Protocols{}
+	t.http1.Protocols.SetHTTP1(true)
 	return t
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Header.Get("Upgrade") != "" {
-		return t.upgrades.RoundTrip(r)
+	if h := r.Header; h.Get("Upgrade") != "" || h.Get("Authorization") == "" && h.Get(remoteUser) == "" {
+		return t.http1.RoundTrip(r)
 	}
-	return t.plain.RoundTrip(r)
+	return t.any.RoundTrip(r)
 }
 
 // CloseIdleConnections closes the connections that no request uses. The transport may be used on.
 func (t *Transport) CloseIdleConnections() {
-	t.plain.CloseIdleConnections()
-	t.upgrades.CloseIdleConnections()
+	t.any.CloseIdleConnections()
+	t.http1.CloseIdleConnections()
 }
