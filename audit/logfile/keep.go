@@ -25,6 +25,10 @@ const (
 	// looked through for their age, in a log that does not rotate meanwhile.
 	retryKeep = time.Minute
 	lookOld   = time.Hour
+	// quiet is how long nobody must have written to a rotated file before it is compressed. Another
+	// process that writes the same log, as an old one does while a new one takes over, notices
+	// a rotation after lookLive.
+	quiet = 2 * lookLive
 )
 
 // keep looks after the rotated files of a Writer, in a goroutine of its own.
@@ -110,7 +114,7 @@ func (w *Writer) tend() {
 		case <-timer.C:
 		}
 		w.closeAllOld()
-		err := w.tidy()
+		again, err := w.tidy()
 		if errors.Is(err, ErrClosed) {
 			return
 		}
@@ -119,6 +123,8 @@ func (w *Writer) tend() {
 		switch {
 		case err != nil:
 			timer.Reset(retryKeep)
+		case again:
+			timer.Reset(quiet)
 		case w.opt.MaxAge > 0:
 			timer.Reset(lookOld)
 		}
@@ -129,21 +135,23 @@ func (w *Writer) tend() {
 type oldFile struct {
 	name  string // without .gz
 	at    time.Time
+	wrote time.Time // the plain one, last
 	plain bool
 	gz    bool
 	half  bool
 }
 
 // tidy deletes the rotated files that are too old or too many, the oldest first, and
-// compresses those that are left. What cannot be done is told, and the rest done all the same.
-func (w *Writer) tidy() error {
+// compresses those that are left. What cannot be done is told, and the rest done all the same. again
+// is whether there is a file that may still be written.
+func (w *Writer) tidy() (again bool, err error) {
 	opt := &w.opt
 	if opt.MaxAge == 0 && opt.MaxBackups == 0 && !opt.Compress {
-		return nil
+		return false, nil
 	}
 	files, err := w.oldFiles()
 	if err != nil {
-		return err
+		return false, err
 	}
 	var errs []error
 	from := 0 // the first that stays
@@ -161,18 +169,27 @@ func (w *Writer) tidy() error {
 		errs = append(errs, w.remove(f))
 	}
 	for _, f := range files[from:] {
-		if f.half && (f.plain || f.gz) {
-			errs = append(errs, w.removeFile(f.name+halfSuffix)) // of a process that died
-		}
-		if opt.Compress && f.plain {
-			err := w.compress(f.name)
-			if errors.Is(err, ErrClosed) {
-				return err
+		if !opt.Compress || !f.plain {
+			if f.half && (f.plain || f.gz) {
+				errs = append(errs, w.removeFile(f.name+halfSuffix)) // of a process that died
 			}
+			continue
+		}
+		if time.Since(f.wrote).Abs() < quiet {
+			again = true
+			continue
+		}
+		err := w.compress(f.name)
+		switch {
+		case errors.Is(err, ErrClosed):
+			return false, err
+		case errors.Is(err, durable.ErrLocked):
+			again = true
+		default:
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return again, errors.Join(errs...)
 }
 
 func (w *Writer) remove(f oldFile) error {
@@ -233,7 +250,11 @@ func (w *Writer) oldFiles() ([]oldFile, error) {
 			continue
 		}
 		path := filepath.Join(dir, plain)
-		if st, err := n.Info(); err == nil && held != nil && durable.SameFile(st, held) {
+		st, err := n.Info()
+		if err != nil {
+			continue // it is gone
+		}
+		if held != nil && durable.SameFile(st, held) {
 			continue
 		}
 		f := found[path]
@@ -242,6 +263,9 @@ func (w *Writer) oldFiles() ([]oldFile, error) {
 			found[path] = f
 		}
 		f.gz, f.half, f.plain = f.gz || gz, f.half || half, f.plain || !gz && !half
+		if !gz && !half {
+			f.wrote = st.ModTime()
+		}
 	}
 	var files []oldFile
 	for _, f := range found {
@@ -271,19 +295,26 @@ func (w *Writer) compress(name string) (err error) {
 			err = fmt.Errorf("compress %s: %w", name, err)
 		}
 	}()
+	half := name + halfSuffix
+	lock, err := fsys.Lock(half, true)
+	if err != nil {
+		return err // ErrLocked: another process that writes the same log does it
+	}
+	defer func() { _ = lock.Close() }()
 	st, err := fsys.Stat(name)
 	if err != nil {
+		_ = fsys.Remove(half)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // somebody else was faster
+			return nil // it has done it
 		}
 		return err
 	}
 	in, err := fsys.Open(name)
 	if err != nil {
+		_ = fsys.Remove(half)
 		return err
 	}
 	defer func() { _ = in.Close() }()
-	half := name + halfSuffix
 	out, err := fsys.Create(half)
 	if err != nil {
 		return err
