@@ -32,6 +32,10 @@ import (
 //
 // Close hands on what is held, waits for it until ctx ends, and releases what the
 // sink owns, the sinks below it included. Send must not be called after Close.
+//
+// Send gives up soon after its context has ended. Where it cannot (a write to a pipe that
+// nobody reads) it holds up the Close of the sinks above: none of them leaves one behind
+// that still writes.
 type Sink interface {
 	Send(ctx context.Context, events []audit.Event) error
 	Close(ctx context.Context) error

@@ -190,14 +190,17 @@ func (s *Spool) load(ctx context.Context) error {
 	}
 	for _, entry := range entries {
 		number, err := strconv.ParseUint(strings.TrimSuffix(entry.Name(), segmentExt), 10, 63)
-		if err != nil || entry.Name() != filepath.Base(s.path(number)) || !entry.Type().IsRegular() {
+		if err != nil || entry.Name() != filepath.Base(s.path(number)) {
 			continue // not ours
+		}
+		s.newest = max(s.newest, number)
+		if !entry.Type().IsRegular() {
+			continue // nor this, but the name is taken
 		}
 		info, err := entry.Info()
 		if err != nil {
 			return err
 		}
-		s.newest = max(s.newest, number)
 		if number < s.cursor.Segment || number == s.cursor.Segment && info.Size() <= s.cursor.Offset || info.Size() == 0 {
 			if err := s.o.FS.Remove(s.path(number)); err != nil {
 				return err

@@ -30,11 +30,15 @@ func TestSpoolForeignFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		to.fail(nil)
+		if err := fsys.MkdirAll("/spool/0000000002.log"); err != nil {
+			t.Fatal(err)
+		}
 		s = spool(t, &to, pipeline.SpoolOptions{FS: fsys})
+		send(t, s, "c")
+		to.fail(nil)
 		time.Sleep(time.Minute)
 		closed1(t, s)
-		if got := ids(to.all()); got != "a b" {
+		if got := ids(to.all()); got != "a b c" {
 			t.Errorf("the sink has %q", got)
 		}
 		for _, name := range foreign {
