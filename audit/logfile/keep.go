@@ -291,7 +291,10 @@ func stampedName(path string, at time.Time) string {
 func (w *Writer) compress(name string) (err error) {
 	fsys := w.out.fs
 	defer func() {
-		if err != nil && !errors.Is(err, ErrClosed) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			err = nil // another process has done it
+		case err != nil && !errors.Is(err, ErrClosed):
 			err = fmt.Errorf("compress %s: %w", name, err)
 		}
 	}()
@@ -304,9 +307,6 @@ func (w *Writer) compress(name string) (err error) {
 	st, err := fsys.Stat(name)
 	if err != nil {
 		_ = fsys.Remove(half)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it has done it
-		}
 		return err
 	}
 	in, err := fsys.Open(name)
