@@ -185,7 +185,7 @@ func (a *Authenticator) Forget(r *http.Request) {
 	if a.tokens == nil {
 		return
 	}
-	if t := bearerToken(r.Header); t != "" {
+	if t := tokenOf(r); t != "" {
 		a.tokens.forget(t)
 	}
 }

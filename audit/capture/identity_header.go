@@ -101,7 +101,7 @@ func setRemote(headers http.Header, u *audit.UserInfo) error {
 		return fmt.Errorf("hand on user: it has no name")
 	}
 	add := func(name, value string) error {
-		if value != strings.Trim(value, " \t") || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		if !arrives(value) {
 			return fmt.Errorf("hand on user %q: %q cannot stand in a header", u.Username, value)
 		}
 		headers.Add(name, value)
@@ -129,6 +129,11 @@ func setRemote(headers http.Header, u *audit.UserInfo) error {
 		}
 	}
 	return nil
+}
+
+// arrives is whether a header's value arrives as it is.
+func arrives(value string) bool {
+	return value == strings.Trim(value, " \t") && !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // extraKey is the key of an extra field in a header's name.

@@ -114,6 +114,9 @@ func (v *Reviews) Token(ctx context.Context, token string) (audit.UserInfo, erro
 
 // self has the API server say who signs on with a token.
 func (v *Reviews) self(ctx context.Context, token string) (audit.UserInfo, error) {
+	if headers := signedOn(token); bearerToken(headers) != token || !arrives(headers["Authorization"][0]) {
+		return audit.UserInfo{}, &TokenError{"no header can hold it"} // a web socket's protocol can
+	}
 	q := selfReview{APIVersion: "authentication.k8s.io/v1", Kind: "SelfSubjectReview"}
 	var a selfReview
 	err := v.post(ctx, asUser(v.Transport), "/apis/authentication.k8s.io/v1/selfsubjectreviews", signedOn(token), q, &a)

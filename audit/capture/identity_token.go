@@ -95,6 +95,15 @@ func bearerToken(h http.Header) string {
 	return token
 }
 
+// tokenOf is the token that a request brings in either way, "" for none.
+func tokenOf(r *http.Request) string {
+	if t := bearerToken(r.Header); t != "" {
+		return t
+	}
+	t, _ := socketToken(r) // a bad one was refused by whoever said who the user is
+	return t
+}
+
 const (
 	socketProtocol = "Sec-Websocket-Protocol"
 	socketBearer   = "base64url.bearer.authorization.k8s.io."

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/audit/policy"
 )
 
 // The headers of impersonation
@@ -82,15 +83,15 @@ func (m *impersonation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (m *impersonation) record(r *http.Request, wanted audit.UserInfo) {
 	ctx := r.Context()
-	user, info := IdentityOf(ctx).User, InfoOf(ctx)
-	if info == nil || user.Username == "" {
+	x := exchangeOf(ctx)
+	if x == nil || x.decision.Level == policy.None {
 		return
 	}
-	token := bearerToken(r.Header)
-	if token == "" {
-		token, _ = socketToken(r) // a bad one was refused by whoever said who the user is
+	user := x.identity.User
+	if user.Username == "" {
+		return
 	}
-	as, constraint, err := m.allowed(ctx, token, &user, &wanted, info)
+	as, constraint, err := m.allowed(ctx, tokenOf(r), &user, &wanted, &x.info)
 	denied := (*deniedError)(nil)
 	switch {
 	case err == nil:

@@ -190,3 +190,23 @@ func TestImpersonationByProxy(t *testing.T) {
 		}
 	}
 }
+
+// What is not recorded is not asked for.
+func TestImpersonationWithoutRecord(t *testing.T) {
+	asked := capture.ImpersonationOptions{Allowed: func(context.Context, capture.Access) (bool, error) {
+		t.Error("the authorizer was asked")
+		return true, nil
+	}}
+	h, err := capture.Handler(capture.Impersonation(answers(200, `{}`), asked), capture.Options{
+		Policy: level(t, "None"), Sink: &memory{},
+		Identifier: capture.IdentifierFunc(func(*http.Request) (capture.Identity, error) {
+			return capture.Identity{User: audit.UserInfo{Username: "alice"}}, nil
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodGet, podsPath, http.NoBody)
+	r.Header.Set("Impersonate-User", "carol")
+	h.ServeHTTP(httptest.NewRecorder(), r)
+}

@@ -90,6 +90,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	keepConnection(r.Header)
+	if !isProxied(info) {
+		delete(r.Header, "Cookie") // an API server has none; what stands before it may sign on by it
+	}
 	if err := p.sign(w, r); err != nil {
 		p.Log.LogAttrs(r.Context(), slog.LevelWarn, "request cannot be handed on",
 			slog.String("audit_id", cutID(AuditID(r.Context()))), slog.String("error", err.Error()))
@@ -146,22 +149,13 @@ func (p *proxy) sign(w http.ResponseWriter, r *http.Request) error {
 		// (CVE-2023-44487, UnauthenticatedHTTP2DOSMitigation).
 		w.Header().Set("Connection", "close")
 	}
-	if user.Username == "" || isNobody(&user) || hasToken(r) {
+	if user.Username == "" || isNobody(&user) || tokenOf(r) != "" {
 		return nil
 	}
 	if p.FrontProxy == nil {
 		return errors.New("hand on user: the proxy has no certificate by which the API server would believe it; give it --proxy-client-cert-file and --proxy-client-key-file")
 	}
 	return setRemote(r.Header, &user)
-}
-
-// hasToken is whether the request brings a token along.
-func hasToken(r *http.Request) bool {
-	if bearerToken(r.Header) != "" {
-		return true
-	}
-	t, err := socketToken(r)
-	return err == nil && t != ""
 }
 
 // readsTwoWays is whether u may be served as another request than was recorded. An opaque
@@ -175,14 +169,18 @@ func readsTwoWays(u *url.URL, info *RequestInfo) bool {
 	if !strings.Contains(u.Path, "//") && !strings.Contains(u.Path, "/.") {
 		return false
 	}
-	proxied := info != nil && (info.Verb == "proxy" || info.Subresource == "proxy")
 	parts := strings.Split(u.Path[1:], "/")
 	for i, part := range parts {
-		if part == "." || part == ".." || part == "" && i < len(parts)-1 && !proxied {
+		if part == "." || part == ".." || part == "" && i < len(parts)-1 && !isProxied(info) {
 			return true
 		}
 	}
 	return false
+}
+
+// isProxied is whether the API server only hands a request on, to a node, a pod or a service.
+func isProxied(info *RequestInfo) bool {
+	return info != nil && (info.Verb == "proxy" || info.Subresource == "proxy")
 }
 
 // keepConnection leaves in the header Connection what is about the connection. A

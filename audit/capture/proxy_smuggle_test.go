@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/ktrail/ktrail/audit/capture"
 )
 
 // raw sends lines as they are, by HTTP/1.1: a client library does not send such things.
@@ -134,5 +136,48 @@ func TestNobodyEndsNoConnection(t *testing.T) {
 	}
 	if len(conns) != 1 {
 		t.Errorf("the requests of one user took %d connections to the API server: %v", len(conns), conns)
+	}
+}
+
+// A token that a browser hides among subprotocols may hold anything. One that no header can hold is nobody's:
+// asked for in the user's own name it would be read as another.
+func TestSocketTokenThatIsNoToken(t *testing.T) {
+	s := stand(t, answers(200, `{}`), nil)
+	for _, token := range []string{"t-alice x", "t-alice\n", " t-alice", "t-alice\x00"} {
+		res := s.raw(t, nil, "GET /api/v1/pods?watch=1 HTTP/1.1", "Host: x", "Connection: Upgrade", "Upgrade: websocket",
+			"Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io."+base64.RawURLEncoding.EncodeToString([]byte(token))+", v4.channel.k8s.io")
+		if res.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%q: answer %d", token, res.StatusCode)
+		}
+	}
+	if s.api.reviews > 0 {
+		t.Errorf("the API server was asked %d times", s.api.reviews)
+	}
+}
+
+// A token that the API server refuses is asked for again, also a web socket's.
+func TestRefusedTokenIsForgotten(t *testing.T) {
+	s := stand(t, answers(http.StatusUnauthorized, `{}`), func(s *setup, _ *capture.AuthOptions, po *capture.ProxyOptions, _ *capture.Options) {
+		po.Refused = func(r *http.Request) { s.auth.Forget(r) }
+	})
+	code := base64.RawURLEncoding.EncodeToString([]byte("t-alice"))
+	for want := 1; want <= 2; want++ {
+		s.raw(t, nil, "GET /api/v1/pods?watch=1 HTTP/1.1", "Host: x", "Connection: Upgrade", "Upgrade: websocket",
+			"Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io."+code+", v4.channel.k8s.io")
+		if s.api.reviews != want {
+			t.Errorf("after %d refusals the API server was asked %d times", want, s.api.reviews)
+		}
+	}
+}
+
+// Who signs on by a cookie, at a server that knows such a thing, would be recorded as nobody. On its
+// way through the API server to what it is in front of, a cookie is another's business.
+func TestCookies(t *testing.T) {
+	s := stand(t, answers(200, `{}`), nil)
+	for path, want := range map[string]string{podsPath: "", "/api/v1/namespaces/a/services/b/proxy/login": "session=1"} {
+		s.get(t, s.client(t, nil), path, "Cookie", "session=1")
+		if got := s.api.last(t).Header.Get("Cookie"); got != want {
+			t.Errorf("%s: the cookie %q goes on, want %q", path, got, want)
+		}
 	}
 }
