@@ -35,6 +35,9 @@ func newBody(events []audit.Event) *body {
 		b.parts = append(b.parts, before, line)
 		before = ","
 	}
+	if len(events) == 0 {
+		b.parts = append(b.parts, listHead)
+	}
 	b.parts = append(b.parts, listTail)
 	sum := sha256.New()
 	for _, p := range b.parts {

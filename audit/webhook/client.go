@@ -103,7 +103,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 // the webhook has answered that it has them. Every failure is tried again, as the API server
 // does, 5 times in all: whatever a webhook says, it may be mended. What cannot be mended is
 // not: a list that is too large is sent in halves, and items that a ktrail receiver
-// names as bad are given up alone, as [pipeline.ReasonRefused]. The rest is then
+// names as bad are given up alone, as [pipeline.ReasonRefused]; so are those for which another
+// one refuses the list they are in, if it takes an empty list: it is them then. The rest is then
 // [pipeline.ReasonDown], or [pipeline.ReasonStop] if ctx ended first.
 func (c *Client) Send(ctx context.Context, events []audit.Event) error {
 	if len(events) == 0 {
@@ -131,6 +132,9 @@ func (c *Client) Send(ctx context.Context, events []audit.Event) error {
 		}
 		c.o.Log.LogAttrs(ctx, slog.LevelWarn, "webhook: a batch was not taken", slog.Int("try", try), slog.Int("tries", tries),
 			slog.Int("events", len(events)), slog.String("error", err.Error()))
+		if try == tries && refuses(err) && c.patiently(ctx, newBody(nil)) == nil {
+			return c.sift(ctx, events, err)
+		}
 		if try == tries {
 			return &pipeline.Loss{Sink: "webhook", Reason: pipeline.ReasonDown, Events: events, Err: fmt.Errorf("post to webhook, %d times: %w", tries, last)}
 		}
@@ -155,6 +159,29 @@ func (c *Client) halves(ctx context.Context, events []audit.Event, err error) er
 		return &pipeline.Loss{Sink: "webhook", Reason: pipeline.ReasonRefused, Events: events, Err: err}
 	}
 	return errors.Join(c.Send(ctx, events[:n]), c.Send(ctx, events[n:]))
+}
+
+// sift finds those of events for which the webhook refused them all with err, and sends the others.
+func (c *Client) sift(ctx context.Context, events []audit.Event, err error) error {
+	if len(events) == 1 {
+		return &pipeline.Loss{Sink: "webhook", Reason: pipeline.ReasonRefused, Events: events, Err: err}
+	}
+	var errs error
+	n := len(events) / 2
+	for _, part := range [][]audit.Event{events[:n], events[n:]} {
+		if err := c.patiently(ctx, newBody(part)); refuses(err) {
+			errs = errors.Join(errs, c.sift(ctx, part, err))
+		} else if err != nil {
+			errs = errors.Join(errs, &pipeline.Loss{Sink: "webhook", Reason: pipeline.ReasonDown, Events: part, Err: err})
+		}
+	}
+	return errs
+}
+
+// refuses is whether err is an answer that is about what was sent.
+func refuses(err error) bool {
+	e := (*answerError)(nil)
+	return errors.As(err, &e) && (e.code == http.StatusBadRequest || e.code == http.StatusUnprocessableEntity)
 }
 
 // patiently is one try, in which a server may ask for patience.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -108,6 +109,9 @@ func TestRetry(t *testing.T) {
 			losses := pipeline.Losses(err)
 			if len(losses) != 1 || losses[0].Reason != pipeline.ReasonDown || losses[0].Sink != "webhook" || len(losses[0].Events) != 3 {
 				t.Fatalf("%s: %v", name, err)
+			}
+			if name == "400" {
+				at = at[:len(at)-1] // an empty list, to learn whether it is the events: it is not
 			}
 			if len(at) != tries {
 				t.Fatalf("%s: %d tries", name, len(at))
@@ -252,6 +256,64 @@ func TestSendRefused(t *testing.T) {
 			}))
 			if err := c.Send(t.Context(), want); err != nil || n != 2 {
 				t.Errorf("%s: %d tries, %v", name, n, err)
+			}
+		})
+	}
+}
+
+// TestSendPoison: a webhook that refuses an event, and its whole list for it, takes the others;
+// the one must not hold them up for ever. One that refuses everything is configured wrongly.
+func TestSendPoison(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		bad    []int // of the 20
+		reason pipeline.Reason
+		lost   int
+	}{
+		{"one", []int{13}, pipeline.ReasonRefused, 1},
+		{"some", []int{0, 1, 7, 19}, pipeline.ReasonRefused, 4},
+		{"all", nil, pipeline.ReasonDown, 20},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			want := events(t, 20, 10)
+			took, posts := map[string]int{}, 0
+			c := client(t, "https://receiver.test").handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				posts++
+				text, _ := io.ReadAll(r.Body)
+				var list struct{ Items []struct{ AuditID string } }
+				if err := json.Unmarshal(text, &list); err != nil {
+					t.Error(err)
+				}
+				refuse := tc.bad == nil
+				for _, i := range tc.bad {
+					refuse = refuse || strings.Contains(string(text), `"`+want[i].AuditID+`"`)
+				}
+				if refuse {
+					w.WriteHeader(http.StatusUnprocessableEntity)
+					return
+				}
+				for _, item := range list.Items {
+					took[item.AuditID]++
+				}
+			}))
+			losses := pipeline.Losses(c.Send(t.Context(), want))
+			lost := 0
+			for _, l := range losses {
+				lost += len(l.Events)
+				if l.Reason != tc.reason {
+					t.Errorf("%s: %v", tc.name, l)
+				}
+			}
+			if lost != tc.lost {
+				t.Errorf("%s: %d events lost, want %d", tc.name, lost, tc.lost)
+			}
+			for i, e := range want {
+				if n := took[e.AuditID]; n > 1 || n == 0 && tc.bad != nil && !slices.Contains(tc.bad, i) {
+					t.Errorf("%s: event %d came %d times", tc.name, i, n)
+				}
+			}
+			if posts > 40 {
+				t.Errorf("%s: %d posts", tc.name, posts)
 			}
 		})
 	}
