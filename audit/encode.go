@@ -26,12 +26,12 @@ func (r *Record) AppendJSON(dst []byte) ([]byte, error) {
 
 // Event encodes r and returns what [Decode] makes of the line, in one allocation unless a body was mostly spaces: its
 // columns share the strings and lists of r, which must not be changed any more.
-func (r *Record) Event() (Event, error) {
+func (r *Record) Event() (ev Event, err error) {
 	e := encoder{dst: make([]byte, 0, r.size())}
 	if err := e.record(r); err != nil {
 		return Event{}, err
 	}
-	ev := r.columns()
+	r.columns(&ev)
 	if e.invalid {
 		cleanColumns(&ev)
 	}
@@ -283,9 +283,9 @@ func (e *encoder) time(key string, t Time) error {
 	return nil
 }
 
-// columns is what Decode finds in the line of r, but for strings that are not UTF-8.
-func (r *Record) columns() Event {
-	e := Event{
+// columns sets e to what Decode finds in the line of r, but for strings that are not UTF-8.
+func (r *Record) columns(e *Event) {
+	*e = Event{
 		Time: r.Time, Received: r.Received,
 		AuditID: r.AuditID, Stage: r.Stage, Level: r.Level, Verb: r.Verb,
 		User: r.User.Username, UserUID: r.User.UID, Groups: noneIfEmpty(r.User.Groups),
@@ -315,7 +315,6 @@ func (r *Record) columns() Event {
 		e.Code, e.Reason, e.Message = s.Code, s.Reason, s.Message
 	}
 	e.derive()
-	return e
 }
 
 func noneIfEmpty(list []string) []string {
