@@ -36,8 +36,9 @@ type node struct {
 
 }
 
-// startNode returns when the API server is ready.
-func startNode(t *testing.T) *node {
+// startNode returns when the API server is ready. change, if there is one, may
+// change the API server's manifest before it is started.
+func startNode(t *testing.T, change func(manifest []byte) []byte) *node {
 	t.Helper()
 	n := &node{lab: needs(t, labVar), bin: needs(t, "KTRAIL_E2E_BIN"), ktrail: needs(t, "KTRAIL_E2E_STATIC")}
 	begun := time.Now()
@@ -68,6 +69,11 @@ func startNode(t *testing.T) *node {
 		n.run(t, "kubeadm", append(args, "--config", kubeadm)...)
 	}
 	n.plain = n.read(t, manifest)
+	if change != nil {
+		if err := os.WriteFile(manifest, change(n.plain), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	n.client = clientOf(t, "/etc/kubernetes/super-admin.conf")
 	n.startKubelet(t, socket)
 	waitFor(t, "the API server", n.ready)

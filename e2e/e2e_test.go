@@ -206,7 +206,9 @@ type apiServer struct {
 	cmd    *exec.Cmd
 }
 
-func startAPIServer(t *testing.T, bin, dir string) *apiServer {
+// startAPIServer starts one with an etcd of its own. What more says goes over what
+// is said here.
+func startAPIServer(t *testing.T, bin, dir string, more ...string) *apiServer {
 	t.Helper()
 	etcdAddr, peer, addr := freeAddr(t), freeAddr(t), freeAddr(t)
 	start(t, exec.Command(filepath.Join(bin, "etcd"), "--data-dir", filepath.Join(dir, "etcd"), "--unsafe-no-fsync",
@@ -232,13 +234,13 @@ func startAPIServer(t *testing.T, bin, dir string) *apiServer {
 	if err := os.Mkdir(filepath.Join(dir, "audit"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cmd := start(t, exec.Command(filepath.Join(bin, "kube-apiserver"),
-		"--etcd-servers", "http://"+etcdAddr, "--bind-address", host, "--secure-port", port, "--advertise-address", host, "--endpoint-reconciler-type", "none",
+	cmd := start(t, exec.Command(filepath.Join(bin, "kube-apiserver"), append([]string{
+		"--etcd-servers", "http://" + etcdAddr, "--bind-address", host, "--secure-port", port, "--advertise-address", host, "--endpoint-reconciler-type", "none",
 		"--cert-dir", filepath.Join(dir, "certs"), "--service-cluster-ip-range", "10.0.0.0/24",
 		"--service-account-issuer", "https://e2e.example", "--service-account-signing-key-file", saKey, "--service-account-key-file", saKey,
 		"--token-auth-file", tokens, "--authorization-mode", "RBAC",
 		"--audit-policy-file", policy, "--audit-log-path", filepath.Join(dir, "audit", "audit.log"),
-		"--audit-log-maxsize", "1", "--audit-log-maxbackup", "1000", "--audit-log-compress"),
+		"--audit-log-maxsize", "1", "--audit-log-maxbackup", "1000", "--audit-log-compress"}, more...)...),
 		filepath.Join(dir, "apiserver.log"))
 	api := &apiServer{url: "https://" + addr, cmd: cmd, client: &http.Client{
 		Timeout:   30 * time.Second,

@@ -41,6 +41,17 @@ func TestMain(m *testing.M) {
 
 // TestNode runs [TestInsideNode] in namespaces of its own.
 func TestNode(t *testing.T) {
+	inLab(t, "TestInsideNode", "ktrail enable, verify, status and disable on a real control plane")
+}
+
+// TestStreams runs [TestInsideStreams] in namespaces of its own.
+func TestStreams(t *testing.T) {
+	inLab(t, "TestInsideStreams", "logs, exec, attach and port-forward through ktrail proxy")
+}
+
+// inLab runs the test called inside in namespaces of its own; what it tests is said where it cannot.
+func inLab(t *testing.T, inside, what string) {
+	t.Helper()
 	needs(t, "KTRAIL_E2E_BIN")
 	needs(t, "KTRAIL_E2E_STATIC")
 	for _, name := range []string{"manifests", "pki", "admin.conf", "kubelet.conf", "super-admin.conf"} {
@@ -49,7 +60,7 @@ func TestNode(t *testing.T) {
 		}
 	}
 	if err := cannot(); err != nil {
-		t.Skipf("\n*** NOT TESTED: ktrail enable, verify, status and disable on a real control plane.\n*** This machine cannot run one: %v\n", err)
+		t.Skipf("\n*** NOT TESTED: %s.\n*** This machine cannot run a control plane: %v\n", what, err)
 	}
 	lab, err := os.MkdirTemp("", "ktrail-e2e-")
 	if err != nil {
@@ -59,7 +70,7 @@ func TestNode(t *testing.T) {
 	// The namespaces end with this thread, whatever becomes of the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c := exec.Command("/proc/self/exe", "-test.run=^TestInsideNode$", "-test.v", "-test.timeout=20m", "-test.count=1")
+	c := exec.Command("/proc/self/exe", "-test.run=^"+inside+"$", "-test.v", "-test.timeout=20m", "-test.count=1")
 	c.Env = append(os.Environ(), roleVar+"=init", labVar+"="+lab)
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{

@@ -19,7 +19,7 @@ func TestInsideNode(t *testing.T) {
 	if os.Getenv(roleVar) != "inside" {
 		t.Skip("run by TestNode")
 	}
-	n := startNode(t)
+	n := startNode(t, nil)
 	for _, part := range []struct {
 		name string
 		test func(*testing.T, *node)

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +25,8 @@ import (
 // ProxyOptions is what a proxy needs. internal/cli says which flag each is.
 type ProxyOptions struct {
 	Listen, AdminListen string
+	// HealthListen answers /livez and /readyz alone, in a word, and may be off loopback.
+	HealthListen string
 	// CertFile and KeyFile are the proxy's own; without them it speaks plain HTTP.
 	CertFile, KeyFile string
 
@@ -40,7 +41,6 @@ type ProxyOptions struct {
 	Upstream           *url.URL
 	UpstreamCAFile     string
 	UpstreamServerName string
-	upstreamRoots      *x509.CertPool
 	// Kubeconfig has the credentials with which the proxy asks whose tokens are and who
 	// may impersonate; without it it asks in each user's name.
 	Kubeconfig string
@@ -67,12 +67,14 @@ type Proxy struct {
 	sinks    *backend.Backend
 	handler  http.Handler
 
-	listener, admin net.Listener
-	busy            busy
-	stopping        context.Context //nolint:containedctx // the life of the proxy
-	stop            context.CancelFunc
-	undo            []func(context.Context) error
-	failed          chan error
+	listener, admin, health net.Listener
+
+	busy     busy
+	reach    reach
+	stopping context.Context //nolint:containedctx // the life of the proxy
+	stop     context.CancelFunc
+	undo     []func(context.Context) error
+	failed   chan error
 }
 
 // NewProxy reads all files, opens the sinks and takes the addresses. Nothing is answered yet.
@@ -83,7 +85,7 @@ func NewProxy(ctx context.Context, o ProxyOptions) (*Proxy, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	p := &Proxy{o: o, registry: prometheus.NewRegistry(), parts: parts{log: o.Logger}, failed: make(chan error, 2)}
+	p := &Proxy{o: o, registry: prometheus.NewRegistry(), parts: parts{log: o.Logger}, failed: make(chan error, 3)}
 	p.stopping, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := p.build(ctx); err != nil {
 		return nil, errors.Join(err, p.Stop(ctx))
@@ -105,6 +107,11 @@ func (p *Proxy) build(ctx context.Context) error {
 	}
 	if p.o.AdminListen != "" {
 		if p.admin, err = p.listen(ctx, p.o.AdminListen); err != nil {
+			return err
+		}
+	}
+	if p.o.HealthListen != "" {
+		if p.health, err = p.listen(ctx, p.o.HealthListen); err != nil {
 			return err
 		}
 	}
@@ -140,7 +147,7 @@ func (p *Proxy) compose(reviews *capture.Reviews) error {
 	known := capture.Impersonation(proxy, capture.ImpersonationOptions{Allowed: reviews.Allowed, Constrained: p.constrained(), Log: p.o.Logger})
 	p.handler, err = capture.Handler(known, capture.Options{
 		Policy: p.files.policy.Load, Sink: p.sinks, Strict: p.sinks.Strict(), Ledger: p.sinks.Ledger(),
-		Identifier: auth, Log: p.o.Logger,
+		Identifier: auth, CheckTimeout: true, Log: p.o.Logger,
 	})
 	return err
 }
@@ -189,6 +196,11 @@ func (p *Proxy) Start(ctx context.Context) {
 	errorLog := slog.NewLogLogger(p.o.Logger.Handler(), slog.LevelDebug)
 	if p.admin != nil {
 		p.serve(&http.Server{Handler: p.adminHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog}, p.admin, nil)
+	}
+	if p.health != nil {
+		p.serve(&http.Server{
+			Handler: p.healthHandler(), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 8 << 10, ErrorLog: errorLog,
+		}, p.health, nil)
 	}
 	p.serve(&http.Server{
 		Handler: &p.busy,
@@ -282,11 +294,16 @@ func (p *Proxy) drain(ctx context.Context, s *http.Server, cut context.CancelFun
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // AdminAddr is described at Addr.
-func (p *Proxy) AdminAddr() string {
-	if p.admin == nil {
+func (p *Proxy) AdminAddr() string { return addrOf(p.admin) }
+
+// HealthAddr is the address of health alone, "" for none.
+func (p *Proxy) HealthAddr() string { return addrOf(p.health) }
+
+func addrOf(l net.Listener) string {
+	if l == nil {
 		return ""
 	}
-	return p.admin.Addr().String()
+	return l.Addr().String()
 }
 
 // Upstream is where requests go.
