@@ -13,7 +13,6 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/audit/flags"
@@ -42,8 +41,6 @@ type Options struct {
 	SpoolBytes int64
 	// Webhook makes the client of --audit-webhook-config-file; nil makes audit/webhook's.
 	Webhook func(context.Context, flags.Webhook) (pipeline.Sink, error)
-	// LedgerEvery is the least time between two reports of losses; 0 is a minute.
-	LedgerEvery time.Duration
 }
 
 // Webhooks under way at once in batch mode. The API server has no bound, and no memory of its
@@ -76,7 +73,7 @@ type Backend struct {
 // nor a webhook everything that is sent is dropped, as the API server does. What
 // runs in the background ends with Close, not with ctx.
 func Open(ctx context.Context, s flags.Settings, o Options) (*Backend, error) {
-	b := &Backend{ledger: pipeline.NewLedger(pipeline.LedgerOptions{Log: o.Log, Every: o.LedgerEvery})}
+	b := &Backend{ledger: pipeline.NewLedger(pipeline.LedgerOptions{Log: o.Log})}
 	if err := b.open(ctx, s, o); err != nil {
 		return nil, fmt.Errorf("open audit back ends: %w", errors.Join(err, b.closeBranches(ctx)))
 	}
