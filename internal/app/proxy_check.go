@@ -32,6 +32,9 @@ func (o *ProxyOptions) Check() error {
 	if (o.ProxyCertFile == "") != (o.ProxyKeyFile == "") {
 		say("--proxy-client-cert-file and --proxy-client-key-file go together")
 	}
+	if o.ProxyCertFile != "" && o.Upstream != nil && o.Upstream.Scheme == "http" {
+		say("--proxy-client-cert-file cannot be shown to %s: give --upstream https://...", o.Upstream.Redacted())
+	}
 	certificates := o.ClientCAFile != "" || o.FrontProxyCAFile != ""
 	switch {
 	case certificates && o.CertFile == "":
@@ -47,7 +50,14 @@ func (o *ProxyOptions) Check() error {
 	}
 	if o.AdminListen != "" {
 		if err := loopback(o.AdminListen); err != nil {
-			say("--admin-listen %s: %w; health and metrics have no login", o.AdminListen, err)
+			say("--admin-listen %s: %w; health and metrics have no login; for the probes of a kubelet there is --health-listen", o.AdminListen, err)
+		}
+	}
+	if o.HealthListen != "" {
+		if _, port, err := net.SplitHostPort(o.HealthListen); err != nil {
+			say("--health-listen %s: it is not host:port, as :8445 is", o.HealthListen)
+		} else if _, err := net.LookupPort("tcp", port); err != nil {
+			say("--health-listen %s: there is no such port", o.HealthListen)
 		}
 	}
 	return errors.Join(errs...)

@@ -1,12 +1,15 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"sync/atomic"
 
@@ -22,19 +25,32 @@ type proxyFiles struct {
 	fronts     atomic.Pointer[x509.CertPool]
 	plain      swapped // signs on as nobody
 	frontProxy swapped // signs on as a front proxy
+	own        swapped // signs on as the kubeconfig says
+
+	// Of the kubeconfig, for the upstream; guarded by the lock of parts.
+	server     *url.URL
+	roots      *x509.CertPool
+	serverName string
 }
 
 // swapped is a RoundTripper that can be replaced between requests.
 type swapped struct {
-	t atomic.Pointer[capture.Transport]
+	t atomic.Pointer[transport]
+}
+
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (s *swapped) RoundTrip(r *http.Request) (*http.Response, error) { return s.t.Load().RoundTrip(r) }
+func (s *swapped) RoundTrip(r *http.Request) (*http.Response, error) {
+	return (*s.t.Load()).RoundTrip(r)
+}
 
-func (s *swapped) set(t *capture.Transport) {
-	if old := s.t.Swap(t); old != nil {
-		old.CloseIdleConnections()
+func (s *swapped) set(t transport) {
+	if old := s.t.Swap(&t); old != nil {
+		(*old).CloseIdleConnections()
 	}
 }
 
@@ -51,7 +67,7 @@ func (f *proxyFiles) load(o *ProxyOptions, ps *parts) error {
 		err = ps.add("TLS certificate and client authorities", func() error { return f.loadServing(o) }, files...)
 	}
 	var files []string
-	for _, name := range []string{o.UpstreamCAFile, o.ProxyCertFile, o.ProxyKeyFile} {
+	for _, name := range []string{o.UpstreamCAFile, o.ProxyCertFile, o.ProxyKeyFile, o.Kubeconfig} {
 		if name != "" {
 			files = append(files, name)
 		}
@@ -93,6 +109,11 @@ func (f *proxyFiles) loadServing(o *ProxyOptions) error {
 	if fronts, err = readPool(o.FrontProxyCAFile, hint); err != nil {
 		return err
 	}
+	if len(o.FrontProxyNames) == 0 {
+		if err := overlap(o.ClientCAFile, o.FrontProxyCAFile); err != nil {
+			return err
+		}
+	}
 	if clients != nil || fronts != nil {
 		// Asked for, and verified with each request: an unknown certificate is a 401 that
 		// is recorded, not a broken handshake that nobody hears of.
@@ -105,7 +126,11 @@ func (f *proxyFiles) loadServing(o *ProxyOptions) error {
 }
 
 func (f *proxyFiles) loadUpstream(o *ProxyOptions) error {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.UpstreamServerName, RootCAs: o.upstreamRoots}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.UpstreamServerName}
+	if f.server != nil && f.server.Host == o.Upstream.Host {
+		// The kubeconfig's authority is the upstream's too where it is the same server.
+		c.RootCAs, c.ServerName = f.roots, cmp.Or(o.UpstreamServerName, f.serverName)
+	}
 	if o.UpstreamCAFile != "" {
 		var err error
 		if c.RootCAs, err = readPool(o.UpstreamCAFile, nil); err != nil {
@@ -142,6 +167,32 @@ func readPool(file string, hint *x509.CertPool) (*x509.CertPool, error) {
 		hint.AppendCertsFromPEM(text)
 	}
 	return pool, nil
+}
+
+// overlap refuses an authority that signs both users' certificates and front proxies'
+// where any name will do: every user could then name another one, as the API server says.
+func overlap(clientCAFile, frontProxyCAFile string) error {
+	if clientCAFile == "" || frontProxyCAFile == "" {
+		return nil
+	}
+	clients, err := os.ReadFile(clientCAFile)
+	if err != nil {
+		return err
+	}
+	fronts, err := os.ReadFile(frontProxyCAFile)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for b, rest := pem.Decode(clients); b != nil; b, rest = pem.Decode(rest) {
+		known[string(b.Bytes)] = true
+	}
+	for b, rest := pem.Decode(fronts); b != nil; b, rest = pem.Decode(rest) {
+		if known[string(b.Bytes)] {
+			return fmt.Errorf("%s and %s have an authority in common: give --requestheader-allowed-names, or everybody with a certificate of it could name any other user", clientCAFile, frontProxyCAFile)
+		}
+	}
+	return nil
 }
 
 // tlsConfig serves with what was read last.

@@ -200,22 +200,29 @@ func TestProxyCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*ProxyOptions){
-		"--upstream is needed":              func(o *ProxyOptions) { o.Upstream = nil },
-		"is not https":                      func(o *ProxyOptions) { o.Upstream = &url.URL{Scheme: "http", Host: "10.0.0.1"} },
-		"no address":                        func(o *ProxyOptions) { o.Upstream = &url.URL{Scheme: "ftp", Host: "10.0.0.1"} },
-		"not a loopback address; off":       func(o *ProxyOptions) { o.Listen = "0.0.0.0:8443" },
-		"no such port":                      func(o *ProxyOptions) { o.Listen = "127.0.0.1:http8" },
-		"health and metrics have no login":  func(o *ProxyOptions) { o.AdminListen = ":8444" },
-		"client certificates need TLS":      func(o *ProxyOptions) { o.ClientCAFile = "ca" },
-		"--proxy-client-cert-file and":      func(o *ProxyOptions) { o.ClientCAFile, o.CertFile, o.KeyFile = "ca", "c", "k" },
-		"tls-private-key-file go together":  func(o *ProxyOptions) { o.CertFile = "c" },
-		"client-key-file go together":       func(o *ProxyOptions) { o.ProxyKeyFile = "k" },
+		"--upstream is needed":             func(o *ProxyOptions) { o.Upstream = nil },
+		"is not https":                     func(o *ProxyOptions) { o.Upstream = &url.URL{Scheme: "http", Host: "10.0.0.1"} },
+		"no address":                       func(o *ProxyOptions) { o.Upstream = &url.URL{Scheme: "ftp", Host: "10.0.0.1"} },
+		"not a loopback address; off":      func(o *ProxyOptions) { o.Listen = "0.0.0.0:8443" },
+		"no such port":                     func(o *ProxyOptions) { o.Listen = "127.0.0.1:http8" },
+		"health and metrics have no login": func(o *ProxyOptions) { o.AdminListen = ":8444" },
+		"client certificates need TLS":     func(o *ProxyOptions) { o.ClientCAFile = "ca" },
+		"--proxy-client-cert-file and":     func(o *ProxyOptions) { o.ClientCAFile, o.CertFile, o.KeyFile = "ca", "c", "k" },
+		"tls-private-key-file go together": func(o *ProxyOptions) { o.CertFile = "c" },
+		"client-key-file go together":      func(o *ProxyOptions) { o.ProxyKeyFile = "k" },
+		"--health-listen 8445: it is not":  func(o *ProxyOptions) { o.HealthListen = "8445" },
+		"has more than an address": func(o *ProxyOptions) {
+			o.Upstream = &url.URL{Scheme: "https", Host: "a", User: url.UserPassword("me", "pw")}
+		},
+		"cannot be shown to http://": func(o *ProxyOptions) {
+			o.ProxyCertFile, o.ProxyKeyFile, o.Upstream = "c", "k", &url.URL{Scheme: "http", Host: "127.0.0.1"}
+		},
 		"--audit-policy-file is needed":     func(o *ProxyOptions) { o.Audit.Policy = "" },
 		"--audit-webhook-config-file is ne": func(o *ProxyOptions) { o.Audit.Log.Path = "" },
 	} {
 		o := ok
 		change(&o)
-		if err := o.Check(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := o.Check(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "pw@") {
 			t.Errorf("%v, want %q in it", err, want)
 		}
 	}

@@ -21,6 +21,11 @@ import (
 // (k8s.io/apiserver/pkg/features, ConstrainedImpersonation).
 var constrainedSince = flags.Version{Major: 1, Minor: 36}
 
+const (
+	versionTTL   = 10 * time.Minute // API servers are upgraded
+	versionRetry = 5 * time.Second  // until then the record may be wrong
+)
+
 // reviews is how the proxy learns whose tokens are. With a kubeconfig it also
 // learns where the upstream is, if nobody said.
 func (p *Proxy) reviews() (*capture.Reviews, error) {
@@ -32,31 +37,46 @@ func (p *Proxy) reviews() (*capture.Reviews, error) {
 		r.Server = p.o.Upstream
 		return r, CheckUpstream(p.o.Upstream)
 	}
-	c, err := kubeconfig.Read(p.o.Kubeconfig)
-	if err != nil {
+	if err := p.parts.add("kubeconfig", func() error { return p.files.loadKubeconfig(p.o.Kubeconfig) }, p.o.Kubeconfig); err != nil {
 		return nil, err
 	}
-	if !c.SignsOn() {
-		return nil, fmt.Errorf("kubeconfig %s has no credentials: the proxy needs some of its own, with the ClusterRole system:auth-delegator, or no --kubeconfig at all", p.o.Kubeconfig)
+	r.Server = p.files.server
+	r.Client = &http.Client{
+		Transport:     &p.files.own,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	r.Server, r.Client = c.Server, c.Client()
 	p.own = r.Client
 	if p.o.Upstream == nil {
-		p.o.Upstream = c.Server
-	}
-	// Its authority is the upstream's too where it is the same server.
-	if p.o.UpstreamCAFile == "" && p.o.Upstream.Host == c.Server.Host {
-		p.o.upstreamRoots = c.TLS.RootCAs
-		if p.o.UpstreamServerName == "" {
-			p.o.UpstreamServerName = c.TLS.ServerName
-		}
+		p.o.Upstream = r.Server
 	}
 	return r, CheckUpstream(p.o.Upstream)
+}
+
+// loadKubeconfig reads the proxy's own credentials.
+func (f *proxyFiles) loadKubeconfig(file string) error {
+	c, err := kubeconfig.Read(file)
+	switch {
+	case err != nil:
+		return err
+	case !c.SignsOn():
+		return fmt.Errorf("kubeconfig %s has no credentials: the proxy needs some of its own, with the ClusterRole system:auth-delegator, or no --kubeconfig at all", file)
+	case f.server != nil && f.server.String() != c.Server.String():
+		return fmt.Errorf("kubeconfig %s is for another server, %s: restart the proxy for that", file, c.Server.Redacted())
+	}
+	f.server, f.roots, f.serverName = c.Server, c.TLS.RootCAs, c.TLS.ServerName
+	t, ok := c.Client().Transport.(transport)
+	if !ok {
+		return errors.New("use kubeconfig: its transport cannot be replaced")
+	}
+	f.own.set(t)
+	return nil
 }
 
 // CheckUpstream says whether u is an address to which credentials may be sent.
 func CheckUpstream(u *url.URL) error {
 	switch {
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("upstream %s has more than an address and a path: users bring their own credentials", u.Redacted())
 	case u.Scheme == "https" && u.Host != "":
 		return nil
 	case u.Scheme != "http" || u.Host == "":
@@ -74,23 +94,24 @@ func (p *Proxy) constrained() func(context.Context) bool {
 		return func(context.Context) bool { return *known }
 	}
 	var mu sync.Mutex
-	var asked time.Time
+	var until time.Time
 	answer := false
 	return func(ctx context.Context) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		// Asked again now and then: API servers are upgraded.
-		if time.Since(asked) < 10*time.Minute {
+		if time.Now().Before(until) {
 			return answer
 		}
+		keep := versionTTL
 		v, err := p.version(ctx)
 		if err != nil {
 			p.o.Logger.LogAttrs(ctx, slog.LevelWarn, "the API server's version is not known: impersonation is judged by the verb impersonate alone; say --feature-gates=ConstrainedImpersonation=true if it has that",
 				slog.String("error", err.Error()))
+			keep = versionRetry
 		} else {
 			answer = !v.Before(constrainedSince)
 		}
-		asked = time.Now()
+		until = time.Now().Add(keep)
 		return answer
 	}
 }

@@ -68,11 +68,15 @@ func (ps *parts) reload(ctx context.Context, all bool) {
 	for _, p := range ps.list {
 		// Looked at before they are read: what changes in between is seen the next time.
 		now, changed := p.look()
-		if !changed && !all {
+		if !changed && !all && p.err == nil {
 			continue
 		}
 		p.seen = now
+		before := p.err
 		if p.err = p.load(); p.err != nil {
+			if !changed && !all && before.Error() == p.err.Error() {
+				continue // tried again, as it may have been no fault of the file; told once
+			}
 			ps.log.LogAttrs(ctx, slog.LevelError, "what a file holds now is refused, what it held before stays in use", slog.String("what", p.what), slog.String("error", p.err.Error()))
 			continue
 		}

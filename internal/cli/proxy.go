@@ -120,6 +120,7 @@ func (c *cmdline) proxy(cmd *cobra.Command, o *proxyOptions) (err error) {
 	}
 	o.Sinks.Out = c.Out
 	ctx := cmd.Context()
+	defer app.HoldHeap()()
 	p, err := app.NewProxy(ctx, o.ProxyOptions)
 	if err != nil {
 		return err
@@ -144,6 +145,9 @@ func (c *cmdline) proxy(cmd *cobra.Command, o *proxyOptions) (err error) {
 	line := fmt.Sprintf("ktrail proxy is at %s://%s/ for %s", scheme, p.Addr(), p.Upstream())
 	if a := p.AdminAddr(); a != "" {
 		line += fmt.Sprintf(", health and metrics at http://%s/", a)
+	}
+	if a := p.HealthAddr(); a != "" {
+		line += fmt.Sprintf(", health at http://%s/", a)
 	}
 	if _, err := fmt.Fprintln(out, visible.Line(line)); err != nil {
 		o.Logger.LogAttrs(ctx, slog.LevelDebug, "standard output is closed", slog.Any("error", err))

@@ -47,6 +47,7 @@ func (o *proxyOptions) listenFlags() *pflag.FlagSet {
 	f := newFlags()
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:8443", "`address` and port to listen on; off loopback it takes TLS")
 	f.StringVar(&o.AdminListen, "admin-listen", "127.0.0.1:8444", "loopback `address` of /livez, /readyz and /metrics; \"\" for none")
+	f.StringVar(&o.HealthListen, "health-listen", "", "`address` of /livez and /readyz alone, off loopback too, such as :8445: for a kubelet's probes (default: none)")
 	f.StringVar(&o.CertFile, "tls-cert-file", "", "the proxy's certificate, a `file` in PEM, with its intermediates")
 	f.StringVar(&o.KeyFile, "tls-private-key-file", "", "`file` of its private key")
 	f.DurationVar(&o.Grace, "shutdown-grace", defaultGrace, "`time` that requests have to end; watches end at once")

@@ -241,7 +241,7 @@ func (c *Config) Client() *http.Client {
 // signer signs requests on.
 type signer struct {
 	*Config
-	next http.RoundTripper
+	next *http.Transport
 
 	mu   sync.Mutex
 	kept string    // the token file's
@@ -263,6 +263,9 @@ func (s *signer) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return s.next.RoundTrip(r)
 }
+
+// CloseIdleConnections is what [http.Client.CloseIdleConnections] calls.
+func (s *signer) CloseIdleConnections() { s.next.CloseIdleConnections() }
 
 // current is the token of now: kubelet replaces those of service accounts in their files.
 func (s *signer) current() (string, error) {

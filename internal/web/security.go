@@ -69,7 +69,7 @@ func secureHeaders(next http.Handler) http.Handler {
 // with this server; its Host header gives it away.
 func (s *server) checkHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !localHost(r.Host) {
+		if !LocalHost(r.Host) {
 			s.fail(w, r, &Error{Code: CodeForbidden, Message: fmt.Sprintf("the host %q is not this server; use http://%s/", r.Host, s.ownHost())})
 			return
 		}
@@ -84,9 +84,9 @@ func (s *server) ownHost() string {
 	return s.Address
 }
 
-// localHost is whether a Host header names loopback, on any port: a tunnel may
+// LocalHost is whether a Host header names loopback, on any port: a tunnel may
 // end on another one.
-func localHost(host string) bool {
+func LocalHost(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
