@@ -3,7 +3,6 @@ package query
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -259,25 +258,19 @@ func (g *Engine) groups(ctx context.Context, tasks ...groupTask) (Warnings, erro
 	return joinWarnings(warnings...), err
 }
 
-// batched puts tasks over the same events together. Columns that may have about as
-// many values as there are events stay alone: each takes the memory of a question.
+// batched puts tasks over the same events together.
 func batched(tasks []groupTask) [][]groupTask {
 	var out [][]groupTask
 	at := map[string]int{}
-	many := func(column string) bool {
-		return slices.Contains([]string{"id", "time", "received", "audit_id", "uri", "name", "object_uid", "message", "latency_us"}, column)
-	}
 	for _, t := range tasks {
-		r := t.request
-		over := fmt.Sprint(r.Filter.String(), "\x00", r.Range.From, r.Range.To)
-		if i, ok := at[over]; ok && !slices.ContainsFunc(r.By, many) {
-			out[i] = append(out[i], t)
-			continue
+		over := fmt.Sprint(t.request.Filter.String(), "\x00", t.request.Range.From, t.request.Range.To)
+		i, ok := at[over]
+		if !ok {
+			i = len(out)
+			at[over] = i
+			out = append(out, nil)
 		}
-		if !slices.ContainsFunc(r.By, many) {
-			at[over] = len(out)
-		}
-		out = append(out, []groupTask{t})
+		out[i] = append(out[i], t)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ func (s *Store) startEngine() error {
 		return err
 	}
 	s.sql = make(chan struct{}, sqlQueries)
+	s.scans = make(chan struct{}, cmp.Or(s.opts.Threads, defaultThreads()))
 	s.eng, err = openEngine(engineOptions{Dirs: []string{dir}, MemoryLimit: s.opts.MemoryLimit, Threads: s.opts.Threads})
 	return err
 }

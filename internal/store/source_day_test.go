@@ -13,10 +13,30 @@ import (
 	"github.com/ktrail/ktrail/internal/query/querytest"
 )
 
-// TestDayPrimitives holds what Day is made of against the in-memory source.
+// TestDayPrimitives holds what Day is made of against the in-memory source, by
+// scans and by the engine.
 func TestDayPrimitives(t *testing.T) {
+	byBoth(t, testDayPrimitives)
+}
+
+// byBoth runs a test with a store that scans, and with one that asks the engine
+// for all that it is asked.
+func byBoth(t *testing.T, test func(t *testing.T, open func(testing.TB) *Store)) {
+	t.Run("scan", func(t *testing.T) {
+		test(t, func(t testing.TB) *Store { return openTestStore(t, t.TempDir()) })
+	})
+	t.Run("engine", func(t *testing.T) {
+		test(t, func(t testing.TB) *Store {
+			s := openTestStore(t, t.TempDir())
+			s.scans = nil
+			return s
+		})
+	})
+}
+
+func testDayPrimitives(t *testing.T, open func(testing.TB) *Store) {
 	events := sampleEvents(t)
-	s := openTestStore(t, t.TempDir())
+	s := open(t)
 	fill(t, s, events, 4)
 	slices.SortFunc(events, func(a, b audit.Event) int { return cmp.Compare(a.ID, b.ID) })
 	mem := querytest.New(events...)
@@ -66,8 +86,12 @@ func TestDayPrimitives(t *testing.T) {
 // TestGroupsAreGroups: what is asked for at once is what is asked for alone, which
 // the in-memory source holds.
 func TestGroupsAreGroups(t *testing.T) {
+	byBoth(t, testGroupsAreGroups)
+}
+
+func testGroupsAreGroups(t *testing.T, open func(testing.TB) *Store) {
 	events := sampleEvents(t)
-	s := openTestStore(t, t.TempDir())
+	s := open(t)
 	fill(t, s, events, 4)
 	slices.SortFunc(events, func(a, b audit.Event) int { return cmp.Compare(a.ID, b.ID) })
 	mem := querytest.New(events...)

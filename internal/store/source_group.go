@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,67 +13,56 @@ import (
 
 // Group counts events by columns; see query.Source.
 func (s *Store) Group(ctx context.Context, r query.GroupRequest) ([]query.GroupRow, query.Warnings, error) {
-	g, err := newGrouping(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	cond, err := where(query.And(r.Filter, r.Having), r.Range)
-	if err != nil {
-		return nil, nil, err
-	}
-	var rows []query.GroupRow
-	warn, err := s.answer(ctx, r.Range, func(sn *snapshot) error {
-		rows = nil
-		if len(sn.Segments) == 0 {
-			return nil
-		}
-		sql := "SELECT " + strings.Join(append(slices.Clone(g.keys), g.sums.ofEvents()), ", ") + " FROM read_parquet(" + filesSQL(sn.Segments) + ") WHERE " + cond
-		if len(g.keys) > 0 {
-			sql += " GROUP BY " + strings.Join(g.keys, ", ")
-		}
-		return s.eng.query(ctx, g.top(sql, g.sums), func(c *chunk) error {
-			rows = slices.Grow(rows, c.n)
-			for i := range c.n {
-				rows = append(rows, g.row(c, i, func(k int) int { return k }, len(g.keys), g.sums))
-			}
-			return nil
-		})
-	})
+	rows, warn, err := s.Groups(ctx, []query.GroupRequest{r})
 	if err != nil {
 		return nil, warn, err
 	}
-	return g.notNone(rows), warn, nil
+	return rows[0], warn, nil
 }
 
-// Groups counts events by several sets of columns; see query.Source. The engine
-// reads the events once, and counts by each set as they come.
+// Groups counts events by several sets of columns; see query.Source. The events
+// are read once. What a scan cannot count, the engine does, the same way; but for
+// columns with about as many values as events: each of those takes the memory of
+// a question, and has one for itself.
 func (s *Store) Groups(ctx context.Context, rs []query.GroupRequest) ([][]query.GroupRow, query.Warnings, error) {
 	if len(rs) == 0 {
 		return nil, nil, nil
-	}
-	cond, err := where(rs[0].Filter, rs[0].Range)
-	if err != nil {
-		return nil, nil, err
 	}
 	b, err := newGroupings(rs)
 	if err != nil {
 		return nil, nil, err
 	}
 	var out [][]query.GroupRow
-	warn, err := s.answer(ctx, rs[0].Range, func(sn *snapshot) error {
+	warn, err := s.answer(ctx, rs[0].Range, func(sn *snapshot) (err error) {
 		out = make([][]query.GroupRow, len(rs))
 		if len(sn.Segments) == 0 {
 			return nil
 		}
-		return s.eng.query(ctx, b.sql(" FROM read_parquet("+filesSQL(sn.Segments)+") WHERE "+cond), func(c *chunk) error {
-			const first = 2 // after the request's number and the row's
-			for i := range c.n {
-				q := c.integer(0, i)
-				g := b.all[q]
-				out[q] = append(out[q], g.row(c, i, func(k int) int { return first + slices.Index(b.keys, g.keys[k]) }, first+len(b.keys), b.sums))
+		scanned, err := s.scanGroups(ctx, sn.Segments, rs[0].Filter, rs[0].Range, b.all)
+		if err == nil {
+			out = scanned
+		}
+		if !errors.Is(err, errEngine) {
+			return err
+		}
+		var together groupings
+		var at []int
+		for i, g := range b.all {
+			if !manyValues(g.By) && len(rs) > 1 {
+				together.add(g)
+				at = append(at, i)
+			} else if out[i], err = s.queryGroup(ctx, sn, g); err != nil {
+				return err
 			}
+		}
+		if len(at) == 0 {
 			return nil
-		})
+		}
+		rows, err := s.queryGroups(ctx, sn, together)
+		for k, i := range at {
+			out[i] = rows[k]
+		}
+		return err
 	})
 	if err != nil {
 		return nil, warn, err
@@ -81,6 +71,53 @@ func (s *Store) Groups(ctx context.Context, rs []query.GroupRequest) ([][]query.
 		out[i] = g.notNone(out[i])
 	}
 	return out, warn, nil
+}
+
+// manyValues is whether one of columns may have about as many values as there are events.
+func manyValues(columns []string) bool {
+	return slices.ContainsFunc(columns, func(name string) bool {
+		return slices.Contains([]string{"id", "time", "received", "audit_id", "uri", "name", "object_uid", "message", "latency_us"}, name)
+	})
+}
+
+// queryGroup asks the engine for one grouping.
+func (s *Store) queryGroup(ctx context.Context, sn *snapshot, g grouping) (rows []query.GroupRow, err error) {
+	cond, err := where(query.And(g.Filter, g.Having), g.Range)
+	if err != nil {
+		return nil, err
+	}
+	sql := "SELECT " + strings.Join(append(slices.Clone(g.keys), g.sums.ofEvents()), ", ") + " FROM read_parquet(" + filesSQL(sn.Segments) + ") WHERE " + cond
+	if len(g.keys) > 0 {
+		sql += " GROUP BY " + strings.Join(g.keys, ", ")
+	}
+	err = s.eng.query(ctx, g.top(sql, g.sums), func(c *chunk) error {
+		rows = slices.Grow(rows, c.n)
+		for i := range c.n {
+			rows = append(rows, g.row(c, i, func(k int) int { return k }, len(g.keys), g.sums))
+		}
+		return nil
+	})
+	return rows, err
+}
+
+// queryGroups asks the engine for groupings over the same events. It reads them
+// once, and counts by each set of columns as they come.
+func (s *Store) queryGroups(ctx context.Context, sn *snapshot, b groupings) ([][]query.GroupRow, error) {
+	out := make([][]query.GroupRow, len(b.all))
+	cond, err := where(b.all[0].Filter, b.all[0].Range)
+	if err != nil {
+		return out, err
+	}
+	err = s.eng.query(ctx, b.sql(" FROM read_parquet("+filesSQL(sn.Segments)+") WHERE "+cond), func(c *chunk) error {
+		const first = 2 // after the request's number and the row's
+		for i := range c.n {
+			q := c.integer(0, i)
+			g := b.all[q]
+			out[q] = append(out[q], g.row(c, i, func(k int) int { return first + slices.Index(b.keys, g.keys[k]) }, first+len(b.keys), b.sums))
+		}
+		return nil
+	})
+	return out, err
 }
 
 // grouping is a GroupRequest as SQL.
@@ -260,18 +297,22 @@ func newGroupings(rs []query.GroupRequest) (b groupings, err error) {
 		if err != nil {
 			return b, err
 		}
-		for _, k := range g.keys {
-			if !slices.Contains(b.keys, k) {
-				b.keys = append(b.keys, k)
-			}
-		}
-		b.sums.all, b.sums.first = b.sums.all || g.sums.all, b.sums.first || g.sums.first
-		if g.sums.writes != "" {
-			b.sums.writes = g.sums.writes
-		}
-		b.all = append(b.all, g)
+		b.add(g)
 	}
 	return b, nil
+}
+
+func (b *groupings) add(g grouping) {
+	for _, k := range g.keys {
+		if !slices.Contains(b.keys, k) {
+			b.keys = append(b.keys, k)
+		}
+	}
+	b.sums.all, b.sums.first = b.sums.all || g.sums.all, b.sums.first || g.sums.first
+	if g.sums.writes != "" {
+		b.sums.writes = g.sums.writes
+	}
+	b.all = append(b.all, g)
 }
 
 // sql gives the rows of all requests: the number of the request, of the row, and

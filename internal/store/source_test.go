@@ -298,9 +298,11 @@ func keysOf(c *query.Column, e *audit.Event) []string {
 	}
 }
 
-func TestGroup(t *testing.T) {
+func TestGroup(t *testing.T) { byBoth(t, testGroup) }
+
+func testGroup(t *testing.T, open func(testing.TB) *Store) {
 	events := sampleEvents(t)
-	s := openTestStore(t, t.TempDir())
+	s := open(t)
 	fill(t, s, events, 4)
 	var by [][]string
 	for _, c := range query.Columns() {

@@ -40,6 +40,8 @@ type Store struct {
 	log  *slog.Logger
 	eng  *engine       // nil when the files are not on the real file system
 	sql  chan struct{} // one for each statement of a person that runs
+	// scans has room for the row groups that are scanned at a time.
+	scans chan struct{}
 
 	// mu guards what the store contains. It is never held during I/O.
 	mu sync.Mutex
