@@ -6,7 +6,7 @@ TOOL    := go tool -modfile=tools/go.mod
 N       ?= 1000000
 
 .DEFAULT_GOAL := build
-.PHONY: build static run test race compat bench-policy lint lint-js fix bench load bench-decode fuzz fuzz-compat screenshots goldens vulncheck deps clean
+.PHONY: build static run test race compat bench-policy bench-capture lint lint-js fix bench load bench-decode fuzz fuzz-compat screenshots goldens vulncheck deps clean
 
 build: ## the program with its embedded store: bin/ktrail
 	@mkdir -p bin
@@ -55,16 +55,19 @@ fuzz: ## each fuzz target for FUZZTIME
 	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$p; done; done
 
-fuzz-compat: ## the targets that hold policies against the API server's code; built plainly, since all of Kubernetes would be instrumented
+fuzz-compat: ## the targets that hold policies and requests against the API server's code; built plainly, since all of Kubernetes would be instrumented
 	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cd compat; go test -c -o "$$dir/compat.test" .; \
 	  for f in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
 	    echo "== compat $$f"; "$$dir/compat.test" -test.run '^$$' -test.fuzz "^$$f$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 1s -test.fuzzcachedir "$$dir/cache"; done
 
-compat: ## policies against the API server's own code: its tests, random policies and requests
+compat: ## policies, requests, events, flags and back ends against the API server's own code
 	cd compat && go vet ./... && go test -count=1 -timeout 10m ./...
 
 bench-policy: ## a policy decision beside the API server's, as a ratio
 	cd compat && go run ./bench
+
+bench-capture: ## what an audit event costs beside the API server's back ends, as ratios; memory with a dead webhook
+	cd compat && go run ./bench/capture
 
 screenshots: deps ## the pictures in docs/images, taken from the real page
 	go test ./internal/web -run Screenshot -rewrite

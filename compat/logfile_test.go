@@ -13,10 +13,7 @@ import (
 	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
-	authnv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	upstreamaudit "k8s.io/apiserver/pkg/audit"
@@ -99,51 +96,6 @@ func oddRecord(rnd *rand.Rand) *audit.Record {
 	return r
 }
 
-// toEvent is r in the API server's types, as its filters would have made it.
-func toEvent(r *audit.Record) *auditinternal.Event {
-	user := func(u *audit.UserInfo) authnv1.UserInfo {
-		out := authnv1.UserInfo{Username: u.Username, UID: u.UID, Groups: u.Groups}
-		for k, v := range u.Extra {
-			if out.Extra == nil {
-				out.Extra = map[string]authnv1.ExtraValue{}
-			}
-			out.Extra[k] = v
-		}
-		return out
-	}
-	body := func(b []byte) *runtime.Unknown {
-		if len(b) == 0 {
-			return nil
-		}
-		return &runtime.Unknown{Raw: b, ContentType: runtime.ContentTypeJSON}
-	}
-	e := &auditinternal.Event{
-		Level: auditinternal.Level(r.Level), AuditID: types.UID(r.AuditID), Stage: auditinternal.Stage(r.Stage), RequestURI: r.RequestURI, Verb: r.Verb,
-		User: user(&r.User), SourceIPs: r.SourceIPs, UserAgent: r.UserAgent, RequestObject: body(r.RequestObject), ResponseObject: body(r.ResponseObject),
-		RequestReceivedTimestamp: metav1.NewMicroTime(r.Received.Std()), StageTimestamp: metav1.NewMicroTime(r.Time.Std()), Annotations: r.Annotations,
-	}
-	if r.ImpersonatedUser != nil {
-		u := user(r.ImpersonatedUser)
-		e.ImpersonatedUser = &u
-	}
-	if r.ImpersonationConstraint != "" {
-		e.AuthenticationMetadata = &auditinternal.AuthenticationMetadata{ImpersonationConstraint: r.ImpersonationConstraint}
-	}
-	if o := r.ObjectRef; o != nil {
-		e.ObjectRef = &auditinternal.ObjectReference{
-			Resource: o.Resource, Namespace: o.Namespace, Name: o.Name, UID: types.UID(o.UID), APIGroup: o.APIGroup,
-			APIVersion: o.APIVersion, ResourceVersion: o.ResourceVersion, Subresource: o.Subresource,
-		}
-	}
-	if s := r.ResponseStatus; s != nil {
-		e.ResponseStatus = &metav1.Status{Status: s.Status, Message: s.Message, Reason: metav1.StatusReason(s.Reason), Code: s.Code}
-		if len(s.Details) > 0 {
-			e.ResponseStatus.Details = &metav1.StatusDetails{Name: "a", Kind: "b", Causes: []metav1.StatusCause{{Type: "c"}}, RetryAfterSeconds: 3}
-		}
-	}
-	return e
-}
-
 // TestEncode: what our encoder writes of a record, the API server's writes of the same event, to
 // the byte; and what it cannot write, ours refuses.
 func TestEncode(t *testing.T) {
@@ -160,7 +112,7 @@ func TestEncode(t *testing.T) {
 			}
 		}
 		line, err := r.AppendJSON(nil)
-		want, theirErr := runtime.Encode(encoder, toEvent(r))
+		want, theirErr := runtime.Encode(encoder, ToEvent(r))
 		if (err == nil) != (theirErr == nil) {
 			t.Fatalf("error %v, upstream %v, of %+v", err, theirErr, r)
 		}
