@@ -151,16 +151,12 @@ func (l *list) object(i int) int {
 			l.fail(items, "items is not an array")
 			break
 		}
-		if !strings.HasPrefix(version, group) {
+		head, ok := itemHead(version)
+		if !ok {
 			l.fail(start, fmt.Sprintf("apiVersion is %q, not audit.k8s.io/v1", clip(version)))
 			break
 		}
-		prefix, err := json.Marshal(version)
-		if err != nil {
-			l.fail(start, err.Error())
-			break
-		}
-		if end := l.items(items, `"kind":"Event","apiVersion":`+string(prefix)); i >= 0 && end < 0 {
+		if end := l.items(items, head); i >= 0 && end < 0 {
 			i = end
 		}
 	case kind == "EventList":
@@ -172,6 +168,17 @@ func (l *list) object(i int) int {
 		l.fail(start, fmt.Sprintf("kind is %q, neither Event nor EventList", clip(kind)))
 	}
 	return i
+}
+
+// itemHead is what the items of a list get in front, each of them: of a version that is long
+// a short list would make a very long one.
+func itemHead(version string) (head string, ok bool) {
+	const longest = 64
+	if len(version) > longest || !strings.HasPrefix(version, group) {
+		return "", false
+	}
+	text, err := json.Marshal(version)
+	return `"kind":"Event","apiVersion":` + string(text), err == nil
 }
 
 // items takes the array at i. Members without a kind get prefix.

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -223,14 +222,11 @@ func (l *ListReader) items() error {
 	if l.kind != "" && l.kind != "EventList" {
 		return &DecodeError{Reason: fmt.Sprintf("kind is %q, not EventList", clip(l.kind))}
 	}
-	if !strings.HasPrefix(l.version, group) {
+	head, ok := itemHead(l.version)
+	if !ok {
 		return l.wrong(l.at, fmt.Sprintf("apiVersion before the items is %q, not audit.k8s.io/v1", clip(l.version)))
 	}
-	version, err := json.Marshal(l.version)
-	if err != nil {
-		return l.wrong(l.at, err.Error())
-	}
-	l.prefix = `"kind":"Event","apiVersion":` + string(version)
+	l.prefix = head
 	l.listed = true
 	l.at, l.state = l.at+1, listItemOrEnd
 	return nil

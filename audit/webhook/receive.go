@@ -149,7 +149,8 @@ func (r *Receiver) take(req *http.Request, read *int64) *answer {
 		list: audit.NewListReader(body, audit.ListOptions{
 			Window: int(max(window, 1)), MaxItem: r.o.MaxItem,
 			Grow: func(n int) error {
-				if !r.reserve(&held, 3*int64(n)-held) {
+				// In the window, in the piece behind what is there already, and in the copy.
+				if !r.reserve(&held, 3*int64(n)+piece+again-held) {
 					return errBusy
 				}
 				return nil
