@@ -129,7 +129,7 @@ func (x *exchange) takeRequest(contentType, encoding string) {
 	switch {
 	case k.tooLarge():
 		note = k.overLimit()
-	case encoding != "" && !strings.EqualFold(encoding, "identity") && !readable(&k, f):
+	case encoding != "" && !strings.EqualFold(encoding, "identity") && !x.h.readable(k.buf, f):
 		note = k.leftOut("are encoded in " + notePart(encoding))
 	case f == formatProtobuf:
 		if m, ok := metaOfProtobuf(body); ok && x.info.writesWhole() {
@@ -151,17 +151,17 @@ func (x *exchange) takeRequest(contentType, encoding string) {
 
 // readable is whether a body can be read as it is, in spite of a Content-Encoding: an API server
 // takes no notice of a request's, so a client may write what it likes there.
-func readable(k *kept, f format) bool {
+func (h *handler) readable(body []byte, f format) bool {
 	if f == formatProtobuf {
-		return bytes.HasPrefix(k.buf, protobufMagic)
+		return bytes.HasPrefix(body, protobufMagic)
 	}
-	body, err := toJSON(k.buf, f, k.max)
+	body, err := h.toJSON(body, f)
 	return err == nil && json.Valid(body)
 }
 
 // takeObject is takeRequest for what can be recorded. It returns why it was not, if it was not.
 func (x *exchange) takeObject(k *kept, f format, whole bool) (note string) {
-	body, err := toJSON(k.buf, f, k.max)
+	body, err := x.h.toJSON(k.buf, f)
 	if err != nil {
 		return k.leftOut("cannot be read: " + notePart(err.Error()))
 	}
@@ -228,7 +228,7 @@ func (x *exchange) takeAnswerOf(k *kept) (note string) {
 	if w.format == formatProtobuf {
 		return k.leftOut("of application/vnd.kubernetes.protobuf")
 	}
-	body, err = toJSON(body, w.format, k.max)
+	body, err = x.h.toJSON(body, w.format)
 	if err != nil {
 		return k.leftOut("cannot be read: " + notePart(err.Error()))
 	}
@@ -251,7 +251,7 @@ func (x *exchange) takeStatus(body []byte) bool {
 		}
 	} else {
 		var err error
-		if body, err = toJSON(body, x.out.format, x.out.kept.max); err == nil {
+		if body, err = x.h.toJSON(body, x.out.format); err == nil {
 			s, ok = statusOfJSON(body)
 		}
 	}

@@ -55,6 +55,7 @@ func TestRequestBodies(t *testing.T) {
 		{"yaml", "POST", pods, "application/yaml", "metadata:\n  name: why\n  namespace: other\n", []string{`"namespace":"a","name":"why"`, `"requestObject":{"metadata":{"name":"why","namespace":"other"}}`}},
 		{"cbor", "POST", pods, "application/cbor", string(cborBody), []string{`"name":"c"`, `"requestObject":{"data":"AP8=","kind":"Pod","metadata":{"n":7,"name":"c"}}`}},
 		{"apply patch", "PATCH", pods + "/p", "application/apply-patch+yaml", "metadata: {name: z, uid: u}", []string{`"name":"p","apiVersion"`, `"requestObject":{"metadata":{"name":"z","uid":"u"}}`}},
+		{"apply of kubectl", "PATCH", pods + "/p", "application/apply-patch+yaml", `{"b":1.0,"a":"\ud83d\ude00"}`, []string{`"requestObject":{"b":1.0,"a":"\ud83d\ude00"}`}},
 		{"json patch", "PATCH", pods + "/p", "application/json-patch+json; charset=utf-8", `[{"op":"add"}]`, []string{`"requestObject":[{"op":"add"}]`}},
 		{"delete options", "DELETE", pods + "/p", "application/json", `{"gracePeriodSeconds":0,"metadata":{"name":"no"}}`, []string{`"name":"p"`, `"requestObject":{"gracePeriodSeconds":0`}},
 		{"cluster-scoped", "POST", "/api/v1/namespaces", "application/json", `{"metadata":{"name":"new","names\u0070ace":"n"}}`, []string{`"resource":"namespaces","namespace":"n","name":"new"`}},

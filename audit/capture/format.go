@@ -56,14 +56,24 @@ func formatOf(contentType string) format {
 	return formatOther
 }
 
-// toJSON is a body as JSON, of not much more than most bytes. JSON itself is not checked here, but made UTF-8
-// as the API server reads it, so that no line has other bytes.
-func toJSON(body []byte, f format, most int) (out []byte, err error) {
+// toJSON is a body as JSON. JSON itself is not checked here, but made UTF-8 as the API server
+// reads it, so that no line has other bytes.
+//
+// A MiB of YAML takes 130 MiB and half a second to read, also that of a client whom the API is about
+// to refuse: one is read at a time.
+func (h *handler) toJSON(body []byte, f format) (out []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil { // whatever a body does to a parser: the request is recorded
 			out, err = nil, fmt.Errorf("its parser panicked: %v", p)
 		}
 	}()
+	if f == formatYAML && json.Valid(body) {
+		f = formatJSON // as kubectl sends its server-side apply
+	}
+	if f != formatJSON {
+		h.reads.Lock()
+		defer h.reads.Unlock()
+	}
 	switch f {
 	case formatJSON:
 		if !utf8.Valid(body) {
@@ -71,7 +81,7 @@ func toJSON(body []byte, f format, most int) (out []byte, err error) {
 		}
 		return body, nil
 	case formatYAML:
-		return yamlToJSON(body, most)
+		return yamlToJSON(body, h.MaxBody)
 	case formatCBOR:
 		return cborToJSON(body)
 	}

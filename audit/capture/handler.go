@@ -36,6 +36,8 @@ type handler struct {
 	Options
 	next http.Handler
 	ones sync.Pool // of *[1]audit.Event
+
+	reads sync.Mutex // held while a body is read that takes much memory for it
 }
 
 // ServeHTTP implements [http.Handler].
