@@ -38,16 +38,19 @@ func ParseTokens(text []byte) (*Tokens, error) {
 	return t, nil
 }
 
-// Allow tells whether a request has one of the tokens. How long that takes tells nothing of them.
-func (t *Tokens) Allow(r *http.Request) bool {
+// Check returns nil for a request that has one of the tokens. How long that takes tells nothing of them.
+func (t *Tokens) Check(r *http.Request) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return false
+		return errors.New("there is no bearer token")
 	}
 	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
 	found := 0
 	for i := range t.sums {
 		found |= subtle.ConstantTimeCompare(t.sums[i][:], sum[:])
 	}
-	return found == 1
+	if found == 0 {
+		return errors.New("the bearer token is not known")
+	}
+	return nil
 }

@@ -58,7 +58,7 @@ func TestSend(t *testing.T) {
 		t.Fatal(err)
 	}
 	var keys []string
-	r := receiver(t, ReceiverOptions{Append: m.append, Authorize: tokens.Allow})
+	r := receiver(t, ReceiverOptions{Append: m.append, Authorize: tokens.Check})
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		keys = append(keys, req.Header.Get(keyHeader))
 		if req.URL.RequestURI() != "/audit?cluster=a" || req.ContentLength < 0 || req.UserAgent() != "ktrail" {

@@ -49,13 +49,16 @@ func refuse(code int, reason, format string, args ...any) *answer {
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	// For bodies that are not taken, too: the server reads a little of them. A server that
 	// cannot set it has one of its own.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(r.o.ReadTimeout))
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(r.o.ReadTimeout))
 	var read int64
 	a := r.admit(req)
 	if a == nil {
 		a = r.take(req, &read)
 	}
 	r.done(req, a, read)
+	// An answer that names many items is longer than what the network takes from us unread.
+	_ = rc.SetWriteDeadline(time.Now().Add(r.o.ReadTimeout))
 	a.write(w)
 }
 
@@ -66,8 +69,12 @@ func (r *Receiver) admit(req *http.Request) *answer {
 	if req.Header.Get("Origin") != "" || req.Header.Get("Sec-Fetch-Site") != "" {
 		return refuse(http.StatusForbidden, "Forbidden", "browsers do not post audit events")
 	}
-	if r.o.Authorize != nil && !r.o.Authorize(req) {
-		return refuse(http.StatusUnauthorized, "Unauthorized", "a client certificate or a bearer token is needed that this receiver knows")
+	if r.o.Authorize != nil {
+		if err := r.o.Authorize(req); err != nil {
+			a := refuse(http.StatusUnauthorized, "Unauthorized", "a client certificate or a bearer token is needed that this receiver knows")
+			a.err = err
+			return a
+		}
 	}
 	if req.Method != http.MethodPost {
 		return refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "audit events are posted: this address is for kube-apiserver's --audit-webhook-config-file")
@@ -138,7 +145,7 @@ func (r *Receiver) take(req *http.Request, read *int64) *answer {
 		var none int64
 		z, err := gzip.NewReader(&limited{r: req.Body, left: r.o.MaxBytes, n: &none})
 		if err != nil {
-			return r.broken(nil, fmt.Errorf("%w: %w", errPacking, err))
+			return r.broken(nil, packing(err))
 		}
 		body = &limited{r: unpacked{z}, left: r.o.MaxBytes, n: read}
 	}
@@ -340,10 +347,14 @@ func (u unpacked) Read(p []byte) (int, error) {
 	if err == nil || err == io.EOF { //nolint:errorlint // this one, unwrapped, is the end
 		return n, err
 	}
+	return n, packing(err)
+}
+
+func packing(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errTooLarge) {
-		return n, err
+		return err
 	}
-	return n, fmt.Errorf("%w: %w", errPacking, err)
+	return fmt.Errorf("%w: %w", errPacking, err)
 }
 
 // host is the address of a peer without its port.

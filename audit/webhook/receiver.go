@@ -32,8 +32,9 @@ type ReceiverOptions struct {
 	//
 	// Events and items are valid until it returns: they live in memory that is used again.
 	Append func(ctx context.Context, p Piece) (Taken, error)
-	// Authorize says whether a request may post; nil lets everybody.
-	Authorize func(*http.Request) bool
+	// Authorize says why a request may not post, which the log is told and the sender is not;
+	// nil lets everybody.
+	Authorize func(*http.Request) error
 	// Cluster and Source are set in each event.
 	Cluster, Source string
 	// MaxBytes is the largest body, unpacked, 100 MiB if 0. MaxItem is the largest item, 64 MiB.

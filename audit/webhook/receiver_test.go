@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -350,6 +351,15 @@ func TestSlowBody(t *testing.T) {
 	list := eventList(want)
 	half := make(chan struct{})
 	defer close(half)
+	t.Run("packed", func(t *testing.T) { // one that does not even begin is late, not badly packed
+		req := httptest.NewRequest(http.MethodPost, "/", late{})
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		if r.ServeHTTP(w, req); w.Code != http.StatusRequestTimeout {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, &stalling{text: list[:len(list)-20], stop: half})
 	if err != nil {
 		t.Fatal(err)
@@ -368,6 +378,10 @@ func TestSlowBody(t *testing.T) {
 	}
 	m.holds(t, want[:1])
 }
+
+type late struct{}
+
+func (late) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
 
 // stalling gives its text and then nothing until it is stopped.
 type stalling struct {
@@ -392,7 +406,7 @@ func TestTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &memory{}
-	r := receiver(t, ReceiverOptions{Append: m.append, Authorize: tokens.Allow})
+	r := receiver(t, ReceiverOptions{Append: m.append, Authorize: tokens.Check})
 	list := eventList(events(t, 1, 10))
 	for header, want := range map[string]int{
 		"Bearer " + a: 200, "bearer " + b: 200, "Bearer  " + a: 200,
