@@ -46,6 +46,11 @@ bench: build ## the budgets as ratios over N events (default 1,000,000)
 load: ## 10,000 requests a second for a minute through audit/capture: nothing lost, memory printed
 	go test -count=1 -timeout 5m -run '^TestLoad$$' -v ./audit/capture -load 1m
 
+bench-proxy: ## what ktrail proxy adds to a request, beside a bare reverse proxy and a control (3 minutes, best on an idle machine)
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -o bin/bench-proxy ./bench/proxy
+	bin/bench-proxy
+
 bench-decode: ## the decoder beside encoding/json and encoding/json/v2
 	GOEXPERIMENT=jsonv2 go test -run '^$$' -bench 'Decode' -benchmem ./audit
 
