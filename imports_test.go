@@ -33,8 +33,12 @@ var house = map[string]room{
 	},
 	"bench": {
 		uses: []string{"internal/query", "internal/store", "internal/sample", "audit"},
-		libs: []string{"github.com/duckdb/duckdb-go", "github.com/klauspost/compress"},
+		libs: []string{"github.com/duckdb/duckdb-go", "github.com/klauspost/compress", "golang.org/x/sync"},
 		why:  "the benchmark asks as users do: through the built program and the store's questions",
+	},
+	"bench/proxy": {
+		uses: []string{"internal/cli", "audit/capture"},
+		why:  "ktrail proxy and the bare proxy beside it run one executable",
 	},
 	"internal/cli": {
 		uses: []string{"internal/app", "internal/web", "internal/query", "internal/store", "internal/collect", "internal/advise", "internal/node", "internal/node/config", "internal/node/host", "internal/diff", "internal/nearest", "internal/sheet", "internal/visible", "audit/logfile", "audit/policy", "audit/policy/lint", "audit/policy/simulate", "audit/policy/coverage", "audit/flags", "audit/finding", "audit"},
@@ -48,7 +52,7 @@ var house = map[string]room{
 	},
 	"internal/web": {
 		uses: []string{"internal/query", "internal/saved", "internal/sheet", "internal/visible", "audit"},
-		libs: []string{"github.com/prometheus/client_golang"},
+		libs: []string{"github.com/prometheus/client_golang", "golang.org/x/sync"},
 		why:  "pages and the API ask questions; they never see how the store answers",
 	},
 	"internal/store": {
