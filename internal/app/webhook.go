@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,12 +34,14 @@ type WebhookOptions struct {
 	// ClientCAFile signs the certificates, and TokenFile has the tokens, a line each, of those who
 	// may post. One of the two is enough. With neither everybody may who reaches the address.
 	ClientCAFile, TokenFile string
+	// ClientNames are the common names of the certificates that may; none is any.
+	ClientNames []string
 }
 
 // Check says what keeps a server from starting with o that can be told without opening any file.
 func (o *WebhookOptions) Check() error {
 	if o.Listen == "" {
-		if *o != (WebhookOptions{}) {
+		if o.CertFile+o.KeyFile+o.ClientCAFile+o.TokenFile != "" || len(o.ClientNames) > 0 {
 			return errors.New("--webhook-listen is missing: the other flags of the webhook do nothing without it")
 		}
 		return nil
@@ -50,6 +53,9 @@ func (o *WebhookOptions) Check() error {
 	}
 	if o.ClientCAFile != "" && o.CertFile == "" {
 		say("--webhook-client-ca-file needs TLS: give --webhook-tls-cert-file and --webhook-tls-private-key-file")
+	}
+	if len(o.ClientNames) > 0 && o.ClientCAFile == "" {
+		say("--webhook-client-allowed-names does nothing without --webhook-client-ca-file")
 	}
 	if o.TokenFile != "" && o.CertFile == "" {
 		say("--webhook-token-file needs TLS, over plain HTTP kube-apiserver sends no token: give --webhook-tls-cert-file and --webhook-tls-private-key-file")
@@ -86,6 +92,7 @@ type hook struct {
 	listener net.Listener
 	parts    parts
 	serving  atomic.Pointer[tls.Config]
+	clients  atomic.Pointer[x509.CertPool]
 	tokens   atomic.Pointer[webhook.Tokens]
 
 	mu   sync.Mutex
@@ -132,11 +139,14 @@ func (h *hook) loadServing() error {
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
 	if h.o.ClientCAFile != "" {
-		if c.ClientCAs, err = readPool(h.o.ClientCAFile, nil); err != nil {
+		pool, err := readPool(h.o.ClientCAFile, nil)
+		if err != nil {
 			return err
 		}
-		// Who has none is told so in words.
-		c.ClientAuth = tls.VerifyClientCertIfGiven
+		// Asked for, and verified with each request: who has none or another is told so in
+		// words, and a connection does not outlive its certificate or authority.
+		c.ClientAuth, c.ClientCAs = tls.RequestClientCert, pool
+		h.clients.Store(pool)
 	}
 	h.serving.Store(c)
 	return nil
@@ -155,13 +165,35 @@ func (h *hook) loadTokens() error {
 	return nil
 }
 
-// allowed is whether a request has a certificate or a token.
-func (h *hook) allowed(r *http.Request) bool {
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		return true
+// allowed returns nil for a request with a certificate or a token that may post.
+func (h *hook) allowed(r *http.Request) error {
+	cert, token := errors.New("there is no client certificate"), errors.New("no tokens are known")
+	if pool := h.clients.Load(); pool != nil && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		if cert = h.certified(r.TLS.PeerCertificates, pool); cert == nil {
+			return nil
+		}
 	}
-	t := h.tokens.Load()
-	return t != nil && t.Allow(r)
+	if t := h.tokens.Load(); t != nil {
+		if token = t.Check(r); token == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w, and %w", cert, token)
+}
+
+// certified returns nil for a chain of an authority in pool whose owner may post.
+func (h *hook) certified(chain []*x509.Certificate, pool *x509.CertPool) error {
+	o := x509.VerifyOptions{Roots: pool, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	for _, c := range chain[1:] {
+		o.Intermediates.AddCert(c)
+	}
+	if _, err := chain[0].Verify(o); err != nil {
+		return fmt.Errorf("verify client certificate: %w", err)
+	}
+	if name := chain[0].Subject.CommonName; len(h.o.ClientNames) > 0 && !slices.Contains(h.o.ClientNames, name) {
+		return fmt.Errorf("%q is not one of --webhook-client-allowed-names", name)
+	}
+	return nil
 }
 
 // append stores what was posted. Items that are no events have no cursor, so that the store

@@ -126,6 +126,7 @@ func TestWebhook(t *testing.T) {
 	ca.server(t, "tls")
 	clients := newAuthority(t, dir, "clients-ca")
 	clients.client(t, "apiserver")
+	clients.client(t, "somebody")
 	other := newAuthority(t, dir, "other-ca")
 	other.client(t, "other")
 	file := func(name string) string { return filepath.Join(dir, name) }
@@ -137,6 +138,7 @@ func TestWebhook(t *testing.T) {
 	o.Logs, o.Cluster = nil, "prod"
 	o.Webhook = WebhookOptions{
 		Listen: "127.0.0.1:0", CertFile: file("tls.crt"), KeyFile: file("tls.key"), ClientCAFile: file("clients-ca.crt"), TokenFile: file("tokens"),
+		ClientNames: []string{"apiserver"},
 	}
 	a, err := New(t.Context(), o)
 	if err != nil {
@@ -163,7 +165,8 @@ func TestWebhook(t *testing.T) {
 	}
 	for user, ok := range map[string]bool{
 		"token: " + token: true, "client-certificate: apiserver.crt, client-key: apiserver.key": true,
-		"": false, "token: " + next: false, "client-certificate: other.crt, client-key: other.key": false, "username: a, password: " + token: false,
+		"": false, "token: " + next: false, "client-certificate: other.crt, client-key: other.key": false,
+		"client-certificate: somebody.crt, client-key: somebody.key": false, "client-certificate: other.crt, client-key: other.key, token: " + token: true, "username: a, password: " + token: false,
 	} {
 		if err := try(user); (err == nil) != ok {
 			t.Errorf("%q: %v", user, err)
@@ -179,6 +182,20 @@ func TestWebhook(t *testing.T) {
 	}
 	if try("token: "+token) == nil {
 		t.Error("the old token is still good")
+	}
+	// Another authority: a connection that is open does not outlive the old one.
+	open := poster(t, dir, a.WebhookURL(), "client-certificate: apiserver.crt, client-key: apiserver.key")
+	if err := open.Send(t.Context(), someEvents(t, sent-1, 1)); err != nil {
+		t.Error(err)
+	}
+	renamed := newAuthority(t, dir, "clients-ca")
+	a.hook.parts.reload(t.Context(), true)
+	if open.Send(t.Context(), someEvents(t, sent-1, 1)) == nil {
+		t.Error("a certificate of the old authority is still good")
+	}
+	renamed.client(t, "apiserver")
+	if err := try("client-certificate: apiserver.crt, client-key: apiserver.key"); err != nil {
+		t.Error(err)
 	}
 	// Another certificate.
 	ca.server(t, "tls")
@@ -210,7 +227,7 @@ func TestWebhook(t *testing.T) {
 	}
 	sent++
 	s = a.status()
-	if src := s.Sources[0]; src.Quarantined != 2 || src.Duplicates != 1 || !strings.Contains(src.Error, "1 of 2 items") {
+	if src := s.Sources[0]; src.Quarantined != 2 || src.Duplicates != 2 || !strings.Contains(src.Error, "1 of 2 items") {
 		t.Errorf("%+v", src)
 	}
 	q, err := a.quarantine(t.Context(), web.QuarantineQuestion{Limit: 10})
@@ -321,6 +338,7 @@ func TestWebhookCheck(t *testing.T) {
 		"":                                 {},
 		"--webhook-listen is missing":      {TokenFile: "f"},
 		"go together":                      {Listen: "127.0.0.1:1", CertFile: "f"},
+		"allowed-names does nothing":       {Listen: "127.0.0.1:1", ClientNames: []string{"a"}},
 		"ca-file needs TLS":                {Listen: "127.0.0.1:1", ClientCAFile: "f"},
 		"token-file needs TLS":             {Listen: "127.0.0.1:1", TokenFile: "f"},
 		"it takes --webhook-tls-cert-file": {Listen: ":1", TokenFile: "f"},

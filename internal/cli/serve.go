@@ -83,6 +83,7 @@ certificates and tokens read anew.`,
 	f.StringVar(&o.webhook.CertFile, "webhook-tls-cert-file", "", "the webhook's certificate: a PEM `file`")
 	f.StringVar(&o.webhook.KeyFile, "webhook-tls-private-key-file", "", "its key: a PEM `file`")
 	f.StringVar(&o.webhook.ClientCAFile, "webhook-client-ca-file", "", "who has a client certificate of this authority may post: a PEM `file`")
+	f.StringSliceVar(&o.webhook.ClientNames, "webhook-client-allowed-names", nil, "common `names` that its certificate may have (default: any)")
 	f.StringVar(&o.webhook.TokenFile, "webhook-token-file", "", "who has one of these bearer tokens may post: a `file`, a token a line")
 	f.StringVar(&o.retainAge, "retain-age", "", "remove events older than this `age`: 90d, 24h (default: keep all)")
 	f.StringVar(&o.retainSize, "retain-size", "", "remove the oldest events above this `size`: 50GB (default: no limit)")
