@@ -91,6 +91,8 @@ func (m *impersonation) record(r *http.Request, wanted audit.UserInfo) {
 	if user.Username == "" {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, reviewTimeout) // of all questions together
+	defer cancel()
 	as, constraint, err := m.allowed(ctx, tokenOf(r), &user, &wanted, &x.info)
 	denied := (*deniedError)(nil)
 	switch {

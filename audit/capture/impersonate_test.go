@@ -210,3 +210,25 @@ func TestImpersonationWithoutRecord(t *testing.T) {
 	r.Header.Set("Impersonate-User", "carol")
 	h.ServeHTTP(httptest.NewRecorder(), r)
 }
+
+// An authorizer that does not answer holds a request up for ten seconds, not for as long for each question.
+func TestImpersonationIsNotWaitedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := func(ctx context.Context, _ capture.Access) (bool, error) {
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			<-ctx.Done()
+			return false, ctx.Err()
+		}
+		start := time.Now()
+		got := impersonating(t, audit.UserInfo{Username: "alice"}, capture.ImpersonationOptions{
+			Allowed: hangs, Constrained: func(context.Context) bool { return true },
+		}, "Impersonate-User", "system:node:n1")
+		if took := time.Since(start); took != 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if !strings.Contains(got, `"`+capture.UnverifiedAnnotation+`":"system:node:n1"`) || strings.Contains(got, "impersonatedUser") {
+			t.Errorf("event %s", got)
+		}
+	})
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // Check says what keeps a proxy from starting with o that can be told without
@@ -34,6 +36,19 @@ func (o *ProxyOptions) Check() error {
 	}
 	if o.ProxyCertFile != "" && o.Upstream != nil && o.Upstream.Scheme == "http" {
 		say("--proxy-client-cert-file cannot be shown to %s: give --upstream https://...", o.Upstream.Redacted())
+	}
+	for _, h := range []struct {
+		flag  string
+		names []string
+	}{
+		{"username-headers", o.RemoteHeaders.User},
+		{"uid-headers", o.RemoteHeaders.UID},
+		{"group-headers", o.RemoteHeaders.Group},
+		{"extra-headers-prefix", o.RemoteHeaders.ExtraPrefixes},
+	} {
+		if slices.ContainsFunc(h.names, func(n string) bool { return strings.TrimSpace(n) == "" }) {
+			say("--requestheader-%s has an empty name in it", h.flag)
+		}
 	}
 	certificates := o.ClientCAFile != "" || o.FrontProxyCAFile != ""
 	switch {

@@ -211,6 +211,7 @@ func TestProxyCheck(t *testing.T) {
 		"tls-private-key-file go together": func(o *ProxyOptions) { o.CertFile = "c" },
 		"client-key-file go together":      func(o *ProxyOptions) { o.ProxyKeyFile = "k" },
 		"--health-listen 8445: it is not":  func(o *ProxyOptions) { o.HealthListen = "8445" },
+		"--requestheader-extra-headers-pr": func(o *ProxyOptions) { o.RemoteHeaders.ExtraPrefixes = []string{"x-a-", ""} },
 		"has more than an address": func(o *ProxyOptions) {
 			o.Upstream = &url.URL{Scheme: "https", Host: "a", User: url.UserPassword("me", "pw")}
 		},
