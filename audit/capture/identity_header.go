@@ -79,23 +79,24 @@ func (h RemoteHeaders) read(headers http.Header) (u audit.UserInfo, ok bool) {
 	return u, true
 }
 
-// remove takes these headers and the standard ones away, whoever sent them and however they are written.
+// remove takes these headers and all X-Remote-* away, whoever sent them.
 func (h RemoteHeaders) remove(headers http.Header) {
+	for _, names := range [][]string{h.User, h.UID, h.Group} {
+		for _, n := range names {
+			headers.Del(n)
+		}
+	}
 	for name := range headers {
-		if isStandardRemote(name) || anyFold(h.User, name) || anyFold(h.UID, name) || anyFold(h.Group, name) ||
-			slices.ContainsFunc(h.ExtraPrefixes, func(p string) bool { return hasPrefixFold(name, p) }) {
+		if isRemote(name) || slices.ContainsFunc(h.ExtraPrefixes, func(p string) bool { return hasPrefixFold(name, p) }) {
 			delete(headers, name)
 		}
 	}
 }
 
-func isStandardRemote(name string) bool {
-	return hasPrefixFold(name, "X-Remote-") &&
-		(strings.EqualFold(name, remoteUser) || strings.EqualFold(name, remoteUID) || strings.EqualFold(name, remoteGroup) || hasPrefixFold(name, remoteExtra))
-}
-
-func anyFold(names []string, name string) bool {
-	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+// isRemote is whether a header is one of X-Remote-*, also for servers that take _ for -.
+func isRemote(name string) bool {
+	const prefix = "X-Remote-"
+	return len(name) >= len(prefix) && strings.EqualFold(strings.ReplaceAll(name[:len(prefix)], "_", "-"), prefix)
 }
 
 // setRemote names u in the standard headers. It refuses what would not arrive as it

@@ -181,3 +181,19 @@ func TestCookies(t *testing.T) {
 		}
 	}
 }
+
+// Nobody names users to the API server but the proxy, in whatever spelling.
+func TestNoRemoteHeaderGoesOn(t *testing.T) {
+	s := stand(t, answers(200, `{}`), nil)
+	cert := s.clients.issue(t, "bob", nil)
+	s.raw(t, &cert, "GET /api/v1/pods HTTP/1.1", "Host: x", "X_Remote_User: admin", "X-Remote_Group: system:masters", "x-remote-group: system:masters",
+		"x-rEMOTE-extra-scopes: all", "X-Remote-Uid: 0", "X-Remote-Anything: x", "X-Remoteness: far")
+	for name, values := range s.api.last(t).Header {
+		if v := strings.Join(values, "|"); strings.Contains(v, "admin") || strings.Contains(v, "masters") || v == "all" || v == "0" || v == "x" {
+			t.Errorf("goes on: %s: %s", name, v)
+		}
+	}
+	if got := s.api.last(t).Header.Get("X-Remoteness"); got != "far" {
+		t.Errorf("X-Remoteness: %q", got)
+	}
+}
