@@ -302,6 +302,7 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 	}
 	rec := &record{Type: recordAdd, Cursors: map[string]json.RawMessage{}, Quarantined: map[string]int64{}}
 	var lines []Quarantined
+	var now held // what of lines may come again in this very commit
 	var bytes int64
 	for _, r := range batch {
 		bytes += r.bytes
@@ -312,8 +313,14 @@ func (s *Store) commit(ctx context.Context, batch []*request) error {
 			if err := s.loadHeld(); err != nil {
 				return err
 			}
-			if r.c.Cursor == nil && s.held.has(&q) {
-				continue
+			if r.c.Cursor == nil {
+				if now.seen == nil {
+					now = held{seed: s.held.seed, seen: newHashSet(16)}
+				}
+				if s.held.has(&q) || now.has(&q) {
+					continue
+				}
+				now.add([]Quarantined{q})
 			}
 			if q.Source == "" {
 				q.Source = r.c.Source

@@ -64,3 +64,21 @@ func TestQuarantineOnce(t *testing.T) {
 		t.Errorf("%d lines in quarantine after two holes of a followed log, want 5", n)
 	}
 }
+
+// A batch that is posted again while its first try is still waiting shares a commit with it.
+func TestQuarantineOnceInACommit(t *testing.T) {
+	s := mustOpen(t, durable.NewMemFS())
+	defer s.Close()
+	again := func(offset int64) *request {
+		return &request{
+			c:    &Commit{Source: "webhook", Quarantined: []Quarantined{{Offset: offset, Reason: "no event", Line: []byte("5")}}},
+			gone: t.Context().Err, done: make(chan struct{}),
+		}
+	}
+	if err := s.commit(t.Context(), []*request{again(1), again(2), again(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.State().Quarantined["webhook"]; n != 2 {
+		t.Errorf("%d lines in quarantine, want 2", n)
+	}
+}
