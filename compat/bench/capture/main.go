@@ -1,7 +1,7 @@
 // Capture measures what an audit event costs in ktrail's back ends and in the API server's, which
 // its own options open, on the same events, and prints the ratios.
 //
-//	go run ./bench/capture [-passes 60] [-events 40000] [-dead 10s]
+//	go run ./bench/capture [-passes 100] [-events 40000] [-dead 10s]
 package main
 
 import (
@@ -28,7 +28,7 @@ import (
 )
 
 func main() {
-	passes := flag.Int("passes", 60, "measure each side this often, by turns, and keep the fastest")
+	passes := flag.Int("passes", 100, "measure each side this often, by turns, and keep the fastest")
 	events := flag.Int("events", 40_000, "events for the rates")
 	dead := flag.Duration("dead", 10*time.Second, "how long events go to a webhook that is dead")
 	memory := flag.String("memory", "", "measure the memory of one side, upstream or ktrail, in this process")
@@ -85,8 +85,12 @@ func record() *audit.Record {
 // side is one of the two: it takes the event from what the filters made to where it goes.
 type side struct {
 	send  func() error
+	many  func() error // chunk events at once, as they leave a batch
 	close func() error
 }
+
+// chunk is how many events are timed together, and handed on together by many.
+const chunk = 100
 
 func upstream(dir string, argv ...string) (*side, error) {
 	b, err := compat.OpenUpstream(dir, argv)
@@ -98,8 +102,13 @@ func upstream(dir string, argv ...string) (*side, error) {
 		return nil, err
 	}
 	e := compat.ToEvent(record())
+	batch := make([]*auditinternal.Event, chunk)
+	for i := range batch {
+		batch[i] = e
+	}
 	return &side{
 		send:  func() error { return taken(b.ProcessEvents(e)) },
+		many:  func() error { return taken(b.ProcessEvents(batch...)) },
 		close: func() error { close(stop); b.Shutdown(); return nil },
 	}, nil
 }
@@ -125,6 +134,17 @@ func ktrail(ctx context.Context, argv ...string) (*side, error) {
 			}
 			return b.Send(ctx, []audit.Event{e})
 		},
+		many: func() error {
+			batch := make([]audit.Event, chunk)
+			for i := range batch {
+				e, err := r.Event()
+				if err != nil {
+					return err
+				}
+				batch[i] = e
+			}
+			return b.Send(ctx, batch)
+		},
 		close: func() error {
 			ctx, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()
@@ -147,7 +167,10 @@ func costs(ctx context.Context, w *tabwriter.Writer, passes int) error {
 		_, err := apiruntime.Encode(encoder, e)
 		return err
 	}
-	if err := measure(w, "encode", passes, func() error { return encode(e) }, func() error { _, err := r.Event(); return err }); err != nil {
+	if err := measure(w, "encode", passes, each(func() error { return encode(e) }), each(func() error { _, err := r.Event(); return err })); err != nil {
+		return err
+	}
+	if err := bare(w, passes, append(line, '\n')); err != nil {
 		return err
 	}
 	for _, row := range []struct{ name, argv string }{
@@ -167,7 +190,10 @@ func costs(ctx context.Context, w *tabwriter.Writer, passes int) error {
 		if err != nil {
 			return err
 		}
-		err = measure(w, row.name, passes, theirs.send, ours.send)
+		err = measure(w, row.name, passes, each(theirs.send), each(ours.send))
+		if row.argv == "--audit-log-truncate-enabled" {
+			err = errors.Join(err, measure(w, "the same, a hundred in one batch", passes, theirs.many, ours.many))
+		}
 		if err := errors.Join(err, theirs.close(), ours.close(), os.RemoveAll(dir)); err != nil {
 			return err
 		}
@@ -175,32 +201,60 @@ func costs(ctx context.Context, w *tabwriter.Writer, passes int) error {
 	return w.Flush()
 }
 
-// measure takes the fastest of the passes, and counts allocations.
-func measure(w *tabwriter.Writer, name string, passes int, theirs, ours func() error) error {
-	const chunk = 100
-	var failed error
-	pass := func(f func() error) func() {
-		return func() {
-			for range chunk {
-				if err := f(); err != nil {
-					failed = err
-				}
+// bare is the write to a file that both make of each event.
+func bare(w *tabwriter.Writer, passes int, line []byte) error {
+	f, err := os.CreateTemp("", "ktrail-bench")
+	if err != nil {
+		return err
+	}
+	write := each(func() error { _, err := f.Write(line); return err })
+	best := time.Hour
+	for range passes {
+		took, err := timed(write)
+		if err != nil {
+			return err
+		}
+		best = min(best, took)
+	}
+	us := float64(best.Nanoseconds()) / chunk / 1e3
+	fmt.Fprintf(w, "write to a file, alone\t%.1f µs\t0\t%.2f µs\t0\t\t\n", us, us)
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// each is f for each event of a chunk.
+func each(f func() error) func() error {
+	return func() error {
+		for range chunk {
+			if err := f(); err != nil {
+				return err
 			}
 		}
+		return nil
 	}
-	theirPass, ourPass := pass(theirs), pass(ours)
-	theirAllocs, ourAllocs := testing.AllocsPerRun(3, theirPass)/chunk, testing.AllocsPerRun(3, ourPass)/chunk
+}
+
+// measure takes the fastest of the passes, each of chunk events, and counts allocations.
+func measure(w *tabwriter.Writer, name string, passes int, theirs, ours func() error) error {
+	var failed error
+	allocs := func(f func() error) float64 {
+		return testing.AllocsPerRun(3, func() { failed = errors.Join(failed, f()) }) / chunk
+	}
+	theirAllocs, ourAllocs := allocs(theirs), allocs(ours)
 	theirBest, ourBest := time.Hour, time.Hour
 	for range passes {
-		theirBest, ourBest = min(theirBest, timed(theirPass)), min(ourBest, timed(ourPass))
+		a, err := timed(theirs)
+		failed = errors.Join(failed, err)
+		b, err := timed(ours)
+		failed = errors.Join(failed, err)
+		theirBest, ourBest = min(theirBest, a), min(ourBest, b)
 	}
 	their, our := float64(theirBest.Nanoseconds())/chunk/1e3, float64(ourBest.Nanoseconds())/chunk/1e3
 	fmt.Fprintf(w, "%s\t%.1f µs\t%.1f\t%.2f µs\t%.1f\t%.1fx\t\n", name, their, theirAllocs, our, ourAllocs, their/our)
 	return failed
 }
 
-func timed(pass func()) time.Duration {
+func timed(pass func() error) (time.Duration, error) {
 	start := time.Now()
-	pass()
-	return time.Since(start)
+	err := pass()
+	return time.Since(start), err
 }
