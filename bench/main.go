@@ -49,7 +49,7 @@ func main() {
 	var o options
 	var step string
 	flag.IntVar(&o.events, "n", 1_000_000, "events in the log")
-	flag.StringVar(&o.dir, "dir", "", "directory to work in, kept afterwards (default: a temporary one, removed)")
+	flag.StringVar(&o.dir, "dir", "", "directory to work in, kept afterwards (default: a temporary one, removed); with -only queries, those are asked of the store that is in it")
 	flag.StringVar(&o.ktrail, "ktrail", "bin/ktrail", "the built program")
 	flag.StringVar(&o.only, "only", "", "parts to run, comma separated: ingest,disk,queries,freshness,memory")
 	flag.StringVar(&step, "step", "", "internal: run one step in a process of its own, so that it is accounted alone")
@@ -79,20 +79,24 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	log := filepath.Join(o.dir, fmt.Sprintf("audit-%d.log", o.events))
-	if _, err := os.Stat(log); err != nil {
-		if err := generate(log, o.events); err != nil {
-			return fmt.Errorf("generate %s: %w", log, err)
+	data := filepath.Join(o.dir, "store")
+	size := "a store that was there"
+	if _, err := os.Stat(data); err != nil || o.only != "queries" {
+		if _, err := os.Stat(log); err != nil {
+			if err := generate(log, o.events); err != nil {
+				return fmt.Errorf("generate %s: %w", log, err)
+			}
 		}
+		info, err := os.Stat(log)
+		if err != nil {
+			return err
+		}
+		size = fmt.Sprintf("%d events, %.2f GB of JSON", o.events, float64(info.Size())/1e9)
 	}
-	info, err := os.Stat(log)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "%d events, %.2f GB of JSON, %d cores, %s, %s\n\n", o.events, float64(info.Size())/1e9, runtime.NumCPU(), runtime.Version(), cpuModel())
+	fmt.Fprintf(out, "%s, %d cores, %s, %s\n\n", size, runtime.NumCPU(), runtime.Version(), cpuModel())
 	t := &table{out: out}
 	t.head()
 
-	data := filepath.Join(o.dir, "store")
 	if o.wants("ingest") {
 		if err := benchIngest(ctx, o, t, log, data); err != nil {
 			return fmt.Errorf("ingest: %w", err)
@@ -104,6 +108,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 	}
 	if o.wants("queries") {
+		if err := benchClicks(ctx, o, t, data); err != nil {
+			return fmt.Errorf("clicks: %w", err)
+		}
 		if err := benchQueries(ctx, t, data); err != nil {
 			return fmt.Errorf("queries: %w", err)
 		}

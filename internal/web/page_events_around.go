@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -9,12 +10,18 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
 )
 
 // nearEvents is how many neighbours are shown before and after an event.
 const nearEvents = 5
+
+// nearAtOnce is how many searches for neighbours run at a time: each is too small
+// to keep two cores busy.
+const nearAtOnce = 3
 
 // nearSpan is how far before and after an event its neighbours are looked for.
 const nearSpan = 7 * 24 * time.Hour
@@ -136,43 +143,49 @@ func (s *server) getAround(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) around(ctx context.Context, e *audit.Event, q pageQuery) (a around, err error) {
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(nearAtOnce)
+	var stages []*audit.Event
 	if e.AuditID != "" {
-		stages, err := s.some(ctx, query.SearchQuestion{Scope: query.Scope{Filter: requestCEL(e)}, Limit: 20, Ascending: true})
-		if err != nil {
-			return a, err
-		}
-		for _, x := range stages {
-			a.Stages = append(a.Stages, newNearby(x, e, q))
+		work.Go(func() (err error) {
+			stages, err = s.some(ctx, query.SearchQuestion{Scope: query.Scope{Filter: requestCEL(e)}, Limit: 20, Ascending: true})
+			return err
+		})
+	}
+	type list struct {
+		title, cel   string
+		older, newer []*audit.Event
+	}
+	var lists []*list
+	if e.Time != 0 && e.User != "" {
+		lists = append(lists, &list{title: "Same user", cel: celEquals("user", e.User)})
+	}
+	if cel := objectCEL(e); e.Time != 0 && cel != "" {
+		lists = append(lists, &list{title: "Same object", cel: cel})
+	}
+	for _, l := range lists {
+		for _, side := range []struct {
+			to    *[]*audit.Event
+			after bool
+		}{{&l.older, false}, {&l.newer, true}} {
+			work.Go(func() (err error) {
+				*side.to, err = s.near(ctx, l.cel, e.Time, side.after)
+				return err
+			})
 		}
 	}
-	if e.Time == 0 {
-		return a, nil
+	if err := work.Wait(); err != nil {
+		return a, err
 	}
-	for _, list := range []struct{ title, cel string }{
-		{"Same user", celEquals("user", e.User)}, {"Same object", objectCEL(e)},
-	} {
-		if list.cel == "" || (list.title == "Same user" && e.User == "") {
-			continue
-		}
-		n := neighbours{Title: list.title, Days: int(nearSpan.Hours() / 24), All: pageQuery{Filter: list.cel, Since: q.Since, Until: q.Until}.URL()}
-		older, err := s.near(ctx, list.cel, e.Time, false)
-		if err != nil {
-			return a, err
-		}
-		newer, err := s.near(ctx, list.cel, e.Time, true)
-		if err != nil {
-			return a, err
-		}
-		all := append(newer, older...)
+	for _, x := range stages {
+		a.Stages = append(a.Stages, newNearby(x, e, q))
+	}
+	for _, l := range lists {
+		n := neighbours{Title: l.title, Days: int(nearSpan.Hours() / 24), All: pageQuery{Filter: l.cel, Since: q.Since, Until: q.Until}.URL()}
 		// At the same microsecond both searches find the same ones; the open one
 		// is not found if it is not its request's last stage.
-		all = append(all, e)
-		slices.SortStableFunc(all, func(a, b *audit.Event) int {
-			if a.Time != b.Time {
-				return int(b.Time - a.Time)
-			}
-			return int(b.ID - a.ID)
-		})
+		all := append(slices.Concat(l.newer, l.older), e)
+		slices.SortStableFunc(all, func(a, b *audit.Event) int { return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(b.ID, a.ID)) })
 		all = slices.CompactFunc(all, func(a, b *audit.Event) bool { return a.ID == b.ID })
 		for _, x := range all {
 			n.Rows = append(n.Rows, newNearby(x, e, q))
