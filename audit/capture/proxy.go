@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 )
 
 // CutOffAnnotation is on the last event of a request whose answer ended early because
@@ -67,8 +68,8 @@ func Proxy(o ProxyOptions) (http.Handler, error) {
 		ErrorHandler: p.failed,
 		BufferPool:   &buffers{},
 		ErrorLog:     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
-		// FlushInterval stays 0: ReverseProxy flushes at once what has no length
-		// given, and a watch never has.
+		// What has no length given is flushed at once, as a watch and a log are; see RoundTrip for the rest.
+		FlushInterval: flushAfter,
 	}
 	return p, nil
 }
@@ -231,6 +232,9 @@ func (p *proxy) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
+// flushAfter is how long a part of an answer that ends by itself may wait for more of it.
+const flushAfter = 10 * time.Millisecond
+
 // RoundTrip chooses by the user's header, which no client can set, who signs on.
 func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	t := p.Transport
@@ -240,6 +244,12 @@ func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := t.RoundTrip(r)
 	if err == nil {
 		res.Header.Del(auditIDHeader) // answer sets it, once
+		if x := exchangeOf(r.Context()); x != nil && !x.long && res.ContentLength == -1 {
+			// An API server does not tell the length of most lists. ReverseProxy would take them for
+			// streams, and spend a system call on each part and a goroutine on the header; it reads
+			// nothing else from the length.
+			res.ContentLength = -2
+		}
 	}
 	return res, err
 }

@@ -80,8 +80,9 @@ var request = []byte("GET /api/v1/namespaces/prod/pods?limit=500 HTTP/1.1\r\n" +
 	"User-Agent: kube-controller-manager/v1.37.2 (linux/amd64) kubernetes/1a2b3c4/system:serviceaccount\r\n" +
 	"Authorization: Bearer " + strings.Repeat("t", 900) + "\r\n\r\n")
 
-// exchange asks, and reads the answer, which comes in chunks: an API server does not know the length of a list
-// when it begins to write it. What more there is to HTTP would cost the client time that the proxies are to have.
+// exchange asks, and reads the answer. A short one has its length, a longer one comes in chunks: an API server does
+// not know the length of a list when it begins to write it. What more there is to HTTP would cost the
+// client time that the proxies are to have.
 func exchange(c net.Conn, buffer []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
@@ -95,7 +96,7 @@ func exchange(c net.Conn, buffer []byte) error {
 		if first && !bytes.HasPrefix(buffer[:n], []byte("HTTP/1.1 200 ")) {
 			return fmt.Errorf("unexpected answer: %s", buffer[:n])
 		}
-		if bytes.HasSuffix(buffer[:n], []byte("\r\n0\r\n\r\n")) {
+		if bytes.HasSuffix(buffer[:n], []byte("\r\n0\r\n\r\n")) || bytes.HasSuffix(buffer[:n], []byte("]}")) && bytes.Contains(buffer[:n], []byte("\r\nContent-Length: ")) {
 			return nil
 		}
 		if n > len(buffer)/2 {
