@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -89,7 +90,7 @@ type hook struct {
 	log      *slog.Logger
 	intake   *Intake
 	receiver *webhook.Receiver
-	listener net.Listener
+	listener *fewConns
 	parts    parts
 	serving  atomic.Pointer[tls.Config]
 	clients  atomic.Pointer[x509.CertPool]
@@ -126,9 +127,11 @@ func openHook(ctx context.Context, o *Options) (*hook, error) {
 		return nil, err
 	}
 	var lc net.ListenConfig
-	if h.listener, err = lc.Listen(ctx, "tcp", h.o.Listen); err != nil {
+	l, err := lc.Listen(ctx, "tcp", h.o.Listen)
+	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another port with --webhook-listen", h.o.Listen, err)
 	}
+	h.listener = &fewConns{Listener: l, most: mostConns, mostFrom: mostFrom, log: h.log, from: map[netip.Addr]int{}}
 	return h, nil
 }
 
@@ -299,7 +302,7 @@ func (h *hook) show(s *web.Status, quarantined int64) {
 	// Told until a batch is taken again, or nobody tries any more.
 	if st.RefusedAt.After(st.LastSeen) && time.Since(st.RefusedAt) < refusedFor {
 		src.Error = st.Refused
-		s.Reasons = append(s.Reasons, "source "+webhookSource+": a batch was refused: "+st.Refused)
+		s.Reasons = append(s.Reasons, "source "+webhookSource+": a batch was not taken, or not whole: "+st.Refused)
 	}
 	s.Reasons = append(s.Reasons, h.parts.refused()...)
 	s.Sources = append(s.Sources, src)
@@ -336,5 +339,8 @@ func (m hookMetrics) Collect(ch chan<- prometheus.Metric) {
 	send("quarantined_total", "Items that are no audit event.", prometheus.CounterValue, float64(s.Bad), "", "")
 	send("bytes_total", "Bytes of bodies, unpacked.", prometheus.CounterValue, float64(s.Bytes), "", "")
 	send("in_flight_bytes", "Memory that is reserved for bodies now.", prometheus.GaugeValue, float64(s.InFlight), "", "")
+	open, closed := m.listener.state()
+	send("connections", "Open connections.", prometheus.GaugeValue, float64(open), "", "")
+	send("connections_refused_total", "Connections closed at once for being too many.", prometheus.CounterValue, float64(closed), "", "")
 	send("files_refused", "Pieces of the configuration whose new file is refused while the old one is in use.", prometheus.GaugeValue, float64(len(m.parts.refused())), "", "")
 }
