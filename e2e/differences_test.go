@@ -20,7 +20,7 @@ var differences = []difference{
 	{regexp.MustCompile(`^annotations\.apiserver\.latency\.k8s\.io/`), onlyServer, "the API server's word on why a request took more than half a second" + sometimes},
 	{regexp.MustCompile(`^annotations\.capture\.ktrail\.io/(request|response)-body$`), onlyProxy, "the note for a body that is not recorded"},
 	{regexp.MustCompile(`^(request|response)Object$`), noted, "a body in protobuf is noted and not decoded: kubectl create TYPE and kubectl auth send such"},
-	{regexp.MustCompile(`^requestObject$`), notRead, "the API server does not read what it forbids, the proxy writes what was sent"},
+	{regexp.MustCompile(`^requestObject$`), notRead, "the API server does not read what it forbids, the proxy writes what it sent before it heard of that" + sometimes},
 	{regexp.MustCompile(`^requestObject\.apiVersion$`), internal, "the API server writes the options of a deletecollection with a version of its own"},
 	{regexp.MustCompile(`^requestObject\.`), onlyServer, "the API server writes the object with its defaults, the proxy what was sent"},
 }
