@@ -148,6 +148,40 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// The parts of a list of unknown length go on although it is not flushed part by part, and no length is made up.
+func TestListInParts(t *testing.T) {
+	more := make(chan struct{})
+	s := stand(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "first\n")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-more:
+			_, _ = io.WriteString(w, "second\n")
+		case <-r.Context().Done():
+		}
+	}, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+podsPath, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := s.client(t, nil).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	lines := bufio.NewReader(res.Body)
+	if got, err := lines.ReadString('\n'); err != nil || got != "first\n" {
+		t.Fatalf("read %q, %v before the list is over", got, err)
+	}
+	close(more)
+	if rest, err := io.ReadAll(lines); err != nil || string(rest) != "second\n" {
+		t.Errorf("the list ends with %q, %v", rest, err)
+	}
+	if res.ContentLength != -1 || len(res.Header["Content-Length"]) > 0 {
+		t.Errorf("length %d, header %q", res.ContentLength, res.Header["Content-Length"])
+	}
+}
+
 // When the server stops, a watch ends as if the API server had ended it.
 func TestWatchEndsWithTheServer(t *testing.T) {
 	s := stand(t, func(w http.ResponseWriter, r *http.Request) {
