@@ -151,7 +151,7 @@ func TestOpenAgrees(t *testing.T) {
 	t.Chdir(t.TempDir()) // for paths that are relative
 	r := rand.New(rand.NewPCG(7, 8))
 	o := newOutcome(t)
-	const lines = 1000
+	const lines = 500
 	took := 0
 	for range lines {
 		var argv []string
