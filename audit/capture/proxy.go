@@ -101,6 +101,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := &answer{ResponseWriter: w, id: w.Header()[auditIDHeader]}
+	if x := exchangeOf(r.Context()); x != nil {
+		a.holds = x.h.Strict && !x.long
+	}
 	if a.id != nil {
 		r.Header[auditIDHeader] = a.id
 	}
@@ -286,6 +289,7 @@ type answer struct {
 	id     []string
 	status int
 	failed bool // the client does not take it
+	holds  bool // it is held back until it is recorded: what was flushed could only be broken off
 }
 
 // WriteHeader sets the Audit-ID: an upstream's interim answer (1xx) takes the headers away.
@@ -307,7 +311,15 @@ func (a *answer) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap lets http.ResponseController flush and hijack.
+// FlushError is what http.ResponseController calls.
+func (a *answer) FlushError() error {
+	if a.holds {
+		return nil
+	}
+	return http.NewResponseController(a.ResponseWriter).Flush()
+}
+
+// Unwrap lets http.ResponseController hijack.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // buffers is a pool of what answers are copied through.

@@ -5,9 +5,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/audit/capture"
@@ -252,4 +255,39 @@ func TestStrictNoBody(t *testing.T) {
 			t.Errorf("status %d", resp.StatusCode)
 		}
 	})
+}
+
+// An answer that comes in parts, with or without a length, is held back as one that comes at once:
+// if it is not recorded the client has a clean 500, not a part.
+func TestStrictHoldsWhatComesSlowly(t *testing.T) {
+	for _, length := range []int64{-1, 20} {
+		synctest.Test(t, func(t *testing.T) {
+			upstream := roundTrip(func(r *http.Request) (*http.Response, error) {
+				body, part := io.Pipe()
+				go func() {
+					_, _ = io.WriteString(part, `{"kind":"P`)
+					time.Sleep(time.Second) // of the bubble: no time passes
+					_, _ = io.WriteString(part, `odList"}  `)
+					_ = part.Close()
+				}()
+				return &http.Response{
+					StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: body, ContentLength: length, Request: r,
+				}, nil
+			})
+			proxy, err := capture.Proxy(capture.ProxyOptions{Upstream: &url.URL{Scheme: "https", Host: "api"}, Transport: upstream})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sink := &memory{refuse: map[string]bool{audit.StageResponseComplete: true}}
+			h, err := capture.Handler(proxy, capture.Options{Policy: level(t, "Metadata"), Sink: sink, Strict: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, podsPath, http.NoBody))
+			if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "kind") {
+				t.Errorf("length %d: answer %d %s", length, w.Code, w.Body)
+			}
+		})
+	}
 }
