@@ -139,6 +139,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case user == "":
 		w.WriteHeader(http.StatusUnauthorized)
+	case strings.HasSuffix(r.URL.Path, "reviews") && r.UserAgent() != capture.ReviewAgent:
+		w.WriteHeader(http.StatusBadRequest)
 	case strings.HasSuffix(r.URL.Path, "/tokenreviews"):
 		s.mu.Lock()
 		name := s.tokens[in.Spec.Token]

@@ -208,6 +208,7 @@ func (f *proxyFiles) reachable(ctx context.Context, o *ProxyOptions) error {
 	if err != nil {
 		return err
 	}
+	r.Header.Set("User-Agent", capture.ReviewAgent)
 	res, err := f.plain.RoundTrip(r)
 	if err != nil {
 		return err

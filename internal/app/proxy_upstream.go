@@ -124,6 +124,7 @@ func (p *Proxy) version(ctx context.Context) (flags.Version, error) {
 	if err != nil {
 		return flags.Version{}, err
 	}
+	r.Header.Set("User-Agent", capture.ReviewAgent)
 	c := p.own
 	if c == nil {
 		c = &http.Client{Transport: &p.files.plain}
