@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ktrail/ktrail/internal/app"
 	"github.com/ktrail/ktrail/internal/web"
@@ -37,8 +38,8 @@ func (c *cmdline) serveCommand() *cobra.Command {
 		Short: "Collect audit logs, keep them, answer questions",
 		Long: `Take audit events in, keep them in the data directory, and answer the other
 commands, the API and the page, on loopback only. Events come from logs that are
-followed (--audit-log), or are posted by API servers (--webhook-listen), or both:
-one that comes twice is kept once.
+followed (--audit-log), from API servers that post them (--webhook-listen), or
+from both: one that comes twice is kept once.
 
 An API server posts with kube-apiserver --audit-webhook-config-file=FILE, where
 FILE is a kubeconfig:
@@ -61,9 +62,10 @@ certificates and tokens read anew.`,
 		Example: c.examples(
 			"serve --audit-log /var/log/kubernetes/audit/audit.log --cluster prod \\\n"+
 				"      --data /var/lib/ktrail",
-			"serve --audit-log '/var/log/*/audit' --retain-age 90d --retain-size 50GB",
-			"serve --cluster prod --webhook-listen :9443 --webhook-token-file tokens \\\n"+
-				"      --webhook-tls-cert-file tls.crt --webhook-tls-private-key-file tls.key",
+			"serve --audit-log '/srv/*/audit' --retain-age 90d --retain-size 50GB",
+			"serve --cluster prod --webhook-listen :9443 \\\n"+
+				"      --webhook-tls-cert-file tls.crt --webhook-tls-private-key-file tls.key \\\n"+
+				"      --webhook-token-file tokens",
 		),
 		GroupID: "keep",
 		Args:    none,
@@ -74,27 +76,46 @@ certificates and tokens read anew.`,
 			return c.serve(cmd, o)
 		},
 	}
-	f := cmd.Flags()
-	f.StringArrayVar(&o.logs, "audit-log", nil, "follow this `path`: a log, a directory or a glob; may be repeated")
-	f.StringVar(&o.cluster, "cluster", "", "the `name` of the cluster that the events are from")
-	f.StringVar(&o.data, "data", "./data", "keep events in this `directory`")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:7433", "loopback `address` and port to listen on")
-	f.StringVar(&o.webhook.Listen, "webhook-listen", "", "take events that API servers post at this `address` and port; off loopback with TLS and a login")
-	f.StringVar(&o.webhook.CertFile, "webhook-tls-cert-file", "", "the webhook's certificate: a PEM `file`")
-	f.StringVar(&o.webhook.KeyFile, "webhook-tls-private-key-file", "", "its key: a PEM `file`")
-	f.StringVar(&o.webhook.ClientCAFile, "webhook-client-ca-file", "", "who has a client certificate of this authority may post: a PEM `file`")
-	f.StringSliceVar(&o.webhook.ClientNames, "webhook-client-allowed-names", nil, "common `names` that its certificate may have (default: any)")
-	f.StringVar(&o.webhook.TokenFile, "webhook-token-file", "", "who has one of these bearer tokens may post: a `file`, a token a line")
-	f.StringVar(&o.retainAge, "retain-age", "", "remove events older than this `age`: 90d, 24h (default: keep all)")
-	f.StringVar(&o.retainSize, "retain-size", "", "remove the oldest events above this `size`: 50GB (default: no limit)")
-	f.StringVar(&o.minFree, "min-free", "", "stop taking events while less `space` is free (default 1GiB, or 5% of a small volume)")
-	f.StringVar(&o.redact, "redact-rules", "", "`file` of what is taken out of events, beside Secrets' data, tokens and the like")
-	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	groups := []flagGroup{{"Where events come from", o.sourceFlags()}, {"What is kept", o.storeFlags()}, {"The server", o.serverFlags(&level)}}
+	for _, g := range groups {
+		cmd.Flags().AddFlagSet(g.set)
+	}
+	cmd.SetHelpFunc(groupedHelp(groups))
 	complete(cmd, "log-level", []string{"debug", "info", "warn", "error"})
 	complete(cmd, "log-format", []string{"text", "json"})
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
+}
+
+func (o *serveOptions) sourceFlags() *pflag.FlagSet {
+	f := newFlags()
+	f.StringArrayVar(&o.logs, "audit-log", nil, "follow this `path`: a log, a directory or a glob; may be repeated")
+	f.StringVar(&o.cluster, "cluster", "", "the `name` of the cluster that the events are from")
+	f.StringVar(&o.webhook.Listen, "webhook-listen", "", "`address` and port to which API servers post events; off loopback it takes TLS, and certificates or tokens")
+	f.StringVar(&o.webhook.CertFile, "webhook-tls-cert-file", "", "the webhook's certificate, a `file` in PEM, with its intermediates")
+	f.StringVar(&o.webhook.KeyFile, "webhook-tls-private-key-file", "", "`file` of its private key")
+	f.StringVar(&o.webhook.ClientCAFile, "webhook-client-ca-file", "", "`file` of the authorities of client certificates that may post")
+	f.StringSliceVar(&o.webhook.ClientNames, "webhook-client-allowed-names", nil, "common `names` that these may have (default: any)")
+	f.StringVar(&o.webhook.TokenFile, "webhook-token-file", "", "`file` of the bearer tokens that may post, one a line")
+	return f
+}
+
+func (o *serveOptions) storeFlags() *pflag.FlagSet {
+	f := newFlags()
+	f.StringVar(&o.data, "data", "./data", "keep events in this `directory`")
+	f.StringVar(&o.retainAge, "retain-age", "", "remove events older than this `age`: 90d, 24h (default: keep all)")
+	f.StringVar(&o.retainSize, "retain-size", "", "remove the oldest events above this `size`: 50GB (default: no limit)")
+	f.StringVar(&o.minFree, "min-free", "", "stop taking events while less `space` is free (default: 1GiB, or 5% of a small volume)")
+	f.StringVar(&o.redact, "redact-rules", "", "`file` of what is taken out of events, beside Secrets' data, tokens and the like")
+	return f
+}
+
+func (o *serveOptions) serverFlags(level *string) *pflag.FlagSet {
+	f := newFlags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7433", "loopback `address` and port of the page and the API")
+	f.StringVar(level, "log-level", "info", "`level` of the server's own log: debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the server's own log: text or json")
+	return f
 }
 
 func (o *serveOptions) validate() (app.Options, error) {
