@@ -57,8 +57,12 @@ func (s *server) getReady(w http.ResponseWriter, r *http.Request) error {
 			b.WriteString("damage: " + visible.Marked(d) + "\n")
 		}
 		for _, src := range st.Sources {
-			fmt.Fprintf(&b, "source %s: %s, %d bytes behind, last event %s, %d events, %d duplicates, %d quarantined\n",
-				visible.Marked(src.Name), src.State, src.LagBytes, orDash(src.LastEvent.String()), src.Events, src.Duplicates, src.Quarantined)
+			state := src.State
+			if state != stateListening {
+				state += fmt.Sprintf(", %d bytes behind", src.LagBytes)
+			}
+			fmt.Fprintf(&b, "source %s: %s, last event %s, %d events, %d duplicates, %d quarantined\n",
+				visible.Marked(src.Name), state, orDash(src.LastEvent.String()), src.Events, src.Duplicates, src.Quarantined)
 			if src.Error != "" {
 				fmt.Fprintf(&b, "  %s\n", visible.Marked(src.Error))
 			}

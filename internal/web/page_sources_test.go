@@ -67,7 +67,7 @@ func TestSourcesData(t *testing.T) {
 func TestWebhookSource(t *testing.T) {
 	src := SourceState{Name: "webhook", State: "listening"}
 	v := newStatusView(Status{Ready: true, Store: StoreState{State: "ok"}, Sources: []SourceState{src}})
-	if v.Level != "ok" || v.Sources[0].Level != "ok" || v.Sources[0].Behind != "not known" {
+	if v.Level != "ok" || v.Sources[0].Level != "ok" || !v.Sources[0].Webhook || v.Sources[0].Behind != "" {
 		t.Errorf("%+v", v)
 	}
 	src.Error = "the body is over 104857600 bytes"

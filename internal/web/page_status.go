@@ -19,11 +19,15 @@ type statusView struct {
 	Store   StoreState
 }
 
+// stateListening is the state of a source that events are posted to.
+const stateListening = "listening"
+
 type sourceView struct {
 	SourceState
-	Level  string
-	Behind string
-	Gaps   []string
+	Level   string
+	Behind  string
+	Gaps    []string
+	Webhook bool // events are posted to it: it has neither lag nor gaps that anybody knows of
 }
 
 func newStatusView(st Status) statusView {
@@ -51,8 +55,8 @@ func newStatusView(st Status) statusView {
 		}
 		switch src.State {
 		case "following":
-		case "listening": // nobody knows how much there is that was not posted yet
-			sv.Behind = "not known"
+		case stateListening:
+			sv.Webhook, sv.Behind = true, ""
 		case "catching up", "waiting for file", "paused":
 			sv.Level = "warn"
 		default:

@@ -38,7 +38,7 @@ type SourceState struct {
 	// not taken, or not whole. Of the webhook only.
 	LastSeen audit.Time `json:"last_seen,omitzero"`
 	Rejected int64      `json:"rejected,omitempty"`
-	Error           string     `json:"error,omitempty"`
+	Error    string     `json:"error,omitempty"`
 }
 
 // Gap is a known loss: events of the source between From and To may be missing.
