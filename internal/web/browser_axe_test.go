@@ -72,6 +72,8 @@ func passingStates(last int) []pageState {
 		{name: "neighbours, JSON searched", url: fmt.Sprintf("/?event=%d", last-3), ready: `document.querySelector("#around .near")`, then: `(() => { const f = document.getElementById("json-find"); f.value = "e"; f.dispatchEvent(new Event("input")); return true })()`},
 		{name: "facets that do not come", url: "/?facets=1", ready: facetsDrawn, then: `(` + fails + `, document.querySelector(".facet .facet-more").click(), true)`, after: `document.querySelector("#facets .error")`},
 		{name: "facets chosen", url: "/?facets=1&include=verb%3Ddelete&exclude=code%3D403", ready: facetsDrawn},
+		{name: "events selected", url: "/", then: `(document.querySelector("tr.event td.select input").click(), document.querySelector("tr.event + tr.event td.select input").click(), true)`, after: `document.getElementById("selection-count").textContent === "2 selected"`},
+		{name: "export of what is selected", url: "/", then: `(document.querySelector("tr.event td.select input").click(), document.getElementById("export-menu").showPopover(), true)`, after: `document.getElementById("export-count").textContent === "1"`},
 		{name: "columns menu", url: "/?columns=time,user,agent", then: `(document.getElementById("columns-menu").showPopover(), true)`},
 		{name: "views that do not come", url: "/", then: `(` + fails + `, document.getElementById("views-menu").showPopover(), true)`, after: `document.querySelector("#views-list .error")`},
 		{name: "live", url: "/?live=1", ready: `document.getElementById("live").classList.contains("ready")`},

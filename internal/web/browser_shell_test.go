@@ -151,7 +151,7 @@ func TestViewsInChromium(t *testing.T) {
 	t.Run("export", func(t *testing.T) {
 		b.t = t
 		b.open(ts.URL + "/?verb=delete&since=2026-11-22T19:48&filter=namespace+%3D%3D+%22search%22")
-		b.keys("x")
+		b.keys("e")
 		b.is(`document.querySelector("#export-menu:popover-open") && document.activeElement.dataset.format === "html"`)
 		for format, want := range map[string]string{"html": "<!doctype html>", "csv": "delete", "jsonl": `"verb":"delete"`, "raw": `"verb":"delete"`} {
 			href := eval[string](b, fmt.Sprintf(`document.querySelector("#export-links [data-format=%s]").href`, format))

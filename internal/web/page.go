@@ -60,7 +60,7 @@ func sharedKeys() []keyHelp {
 		{[]string{"l"}, "live"},
 		{[]string{"z"}, "local time or UTC"},
 		{[]string{"v"}, "saved views"},
-		{[]string{"x"}, "export"},
+		{[]string{"e"}, "export"},
 		{[]string{"Esc"}, "close, leave a field"},
 		{[]string{"?"}, "this sheet"},
 	}

@@ -6,6 +6,8 @@ import * as detail from "./detail.js";
 import * as columns from "./events-columns.js";
 import * as facets from "./facets.js";
 import * as results from "./results.js";
+import * as selection from "./selection.js";
+import { sameQuestion } from "./state.js";
 
 /** @typedef {import("./view.js").App} App */
 /** @typedef {import("./view.js").State} State */
@@ -81,6 +83,8 @@ export const view = {
     results.mark(event);
     // Nobody waits any more for the counts of what was asked before.
     if (why.asked) {
+      // Another question has other events; asked again, it has the same.
+      if (!sameQuestion(p, before.params)) selection.clear();
       chart.stop();
       facets.stop();
       came = [];
@@ -115,6 +119,10 @@ export const view = {
       case "p":
         openRow(results.move(-1));
         return true;
+      case "x":
+      case "X":
+        results.select(results.chosen(), e.key === "X");
+        return true;
       case "t":
         results.toTop();
         return true;
@@ -140,13 +148,13 @@ export const view = {
   },
 
   close() {
-    if (byId("detail").hidden) return false;
+    if (byId("detail").hidden) return selection.clear();
     open("");
     return true;
   },
 
   exported() {
-    return { columns: columns.forExport(app.state().params) };
+    return { ids: selection.ids(), columns: columns.forExport(app.state().params) };
   },
 
   live: {

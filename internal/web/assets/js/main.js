@@ -212,7 +212,7 @@ addEventListener("popstate", () => show(false));
 listenKeys({
   key: (e) => view.key?.(e) ?? false,
   close: () => view.close?.() ?? false,
-  shared: { l: toggleLive, z: toggleZone, v: () => toggleMenu("views"), x: () => toggleMenu("export"), "?": () => byId("help").togglePopover() },
+  shared: { l: toggleLive, z: toggleZone, v: () => toggleMenu("views"), e: () => toggleMenu("export"), "?": () => byId("help").togglePopover() },
 });
 listenMenus(app.state, () => view.exported?.() ?? {});
 offerValues();

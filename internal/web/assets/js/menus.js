@@ -12,6 +12,8 @@ import { isLocal } from "./time.js";
 const list = byId("views-list");
 const input = /** @type {HTMLInputElement} */ (byId("views-name"));
 const said = byId("views-said");
+const only = byId("export-only");
+const onlyBox = /** @type {HTMLInputElement} */ (byId("export-chosen"));
 
 /** What is shown, as it is kept: the place in the table and live follow are of the moment. */
 function stateNow() {
@@ -119,13 +121,18 @@ async function save(name, state, method) {
 function showExport(state, what) {
   const links = byId("export-links");
   links.hidden = state.cel === null;
+  const picked = what.ids?.length ?? 0;
+  only.hidden = !picked || state.cel === null;
+  byId("export-count").textContent = picked.toLocaleString("en");
+  const ids = picked && onlyBox.checked ? (what.ids ?? []) : [];
+  const chosen = picked === 1 ? "The event that is selected." : `The ${picked.toLocaleString("en")} events that are selected.`;
   byId("export-what").textContent =
-    state.cel === null ? "The filter is not right, so there is nothing to export." : what.ids?.length ? `The ${what.ids.length} chosen events.` : (what.words ?? "All events that match the filter in the range.");
+    state.cel === null ? "The filter is not right, so there is nothing to export." : ids.length ? chosen : (what.words ?? "All events that match the filter in the range.");
   if (state.cel === null) return;
   const zone = isLocal() ? Intl.DateTimeFormat().resolvedOptions().timeZone : "UTC";
   for (const a of links.querySelectorAll("a")) {
     const p = scopeOf({ ...state, cel: what.filter ?? state.cel }, { format: a.dataset.format ?? "", tz: zone });
-    if (what.ids?.length) p.set("ids", what.ids.join(","));
+    if (ids.length) p.set("ids", ids.join(","));
     if (what.columns?.length && a.dataset.format === "csv") p.set("columns", what.columns.join(","));
     a.href = "/api/v1/export?" + p;
   }
@@ -151,8 +158,11 @@ export function listenMenus(state, exported) {
     if (/** @type {ToggleEvent} */ (e).newState === "open") input.focus();
   });
   exports.addEventListener("beforetoggle", (e) => {
-    if (/** @type {ToggleEvent} */ (e).newState === "open") showExport(state(), exported());
+    if (/** @type {ToggleEvent} */ (e).newState !== "open") return;
+    onlyBox.checked = true; // who has selected something means it
+    showExport(state(), exported());
   });
+  onlyBox.addEventListener("change", () => showExport(state(), exported()));
   exports.addEventListener("toggle", (e) => {
     if (/** @type {ToggleEvent} */ (e).newState === "open") exports.querySelector("a")?.focus();
   });

@@ -2,7 +2,8 @@
 // for as they come near, only the rows in sight are in the document, and pages
 // far away are dropped and asked for again by their cursor.
 
-import { byId, element, load } from "./dom.js";
+import { byId, element, load, toast } from "./dom.js";
+import * as selection from "./selection.js";
 import { failure } from "./states.js";
 import { localize } from "./time.js";
 
@@ -100,8 +101,8 @@ export function adopt() {
   next = more?.querySelector("a")?.getAttribute("data-cursor") ?? "";
   more?.remove();
   blocks = [{ cursor: "", rows: first, count: first.length, loading: false }];
-  for (const tr of first) tr.classList.toggle("open", tr.dataset.id === openID);
-  const columns = region.querySelectorAll("th").length;
+  for (const tr of first) dress(tr);
+  const columns = region.querySelectorAll("th:not(.select)").length;
   region.querySelector(".table")?.classList.toggle("wide", columns > 9);
   body.closest("table")?.setAttribute("aria-rowcount", String(next ? -1 : first.length + 1));
   draw();
@@ -195,6 +196,15 @@ function dress(tr) {
   localize(tr);
   tr.classList.toggle("open", tr.dataset.id === openID);
   tr.classList.toggle("chosen", tr.dataset.id === chosenID);
+  check(tr);
+}
+
+/** Shows whether a row's event is selected. @param {HTMLElement} tr */
+function check(tr) {
+  const on = selection.has(tr.dataset.id ?? "");
+  tr.classList.toggle("selected", on);
+  const box = tr.querySelector("td.select input");
+  if (box instanceof HTMLInputElement) box.checked = on;
 }
 
 /** @param {string} cursor */
@@ -378,6 +388,46 @@ function choose(tr) {
   tr.classList.add("chosen");
 }
 
+/**
+ * Selects an event or takes it back, or all from the one before to this one.
+ * @param {HTMLElement | null} tr
+ * @param {boolean} range
+ */
+export async function select(tr, range) {
+  const id = tr?.dataset.id;
+  if (!tr || !id) return;
+  // Where nothing was selected before, the range begins at the cursor.
+  const from = range ? selection.anchor() || chosenID || openID : "";
+  choose(tr);
+  if (!from || from === id) return selection.toggle(id);
+  const between = span(from, id);
+  if (!between) {
+    check(tr);
+    return toast("The other end of the range is not loaded any more. Select shorter ranges.");
+  }
+  if (between.slice(1, -1).reduce((n, b) => n + b.count, 0) > selection.most) {
+    check(tr);
+    return selection.tooMany();
+  }
+  // Pages between that were dropped, after a jump, come back first.
+  const mine = asking;
+  await Promise.all(between.filter((b) => !b.rows).map(fetchBlock));
+  if (mine !== asking || mine?.signal.aborted) return;
+  if (between.some((b) => !b.rows)) {
+    check(tr);
+    return toast("Some of these events are not loaded yet. Select the range once more.");
+  }
+  const all = between.flatMap((b) => b.rows ?? []).map((row) => row.dataset.id ?? "");
+  const [a, z] = [all.indexOf(from), all.indexOf(id)].sort((x, y) => x - y);
+  selection.extend(all.slice(a, z + 1), id);
+}
+
+/** The blocks from one event to another, null if either is not in memory. @param {string} a @param {string} z */
+function span(a, z) {
+  const at = [a, z].map((id) => blocks.findIndex((b) => b.rows?.some((tr) => tr.dataset.id === id))).sort((x, y) => x - y);
+  return at[0] < 0 ? null : blocks.slice(at[0], at[1] + 1);
+}
+
 // The two small buttons that add a cell's value to the filter, or its opposite.
 // There is one pair, which goes where the pointer is.
 const pair = element("span", "pair", "");
@@ -403,6 +453,18 @@ export function listen(on) {
   addEventListener("scroll", later, { passive: true });
   addEventListener("resize", later);
   fresh.addEventListener("click", toTop);
+  selection.listen(() => {
+    for (const tr of body?.querySelectorAll("tr.event") ?? []) check(/** @type {HTMLElement} */ (tr));
+  });
+  region.addEventListener("focusin", (e) => {
+    // The cursor goes where the focus does.
+    const tr = e.target instanceof Element ? e.target.closest("tr.event") : null;
+    if (tr instanceof HTMLElement) choose(tr);
+  });
+  region.addEventListener("mousedown", (e) => {
+    // With Shift rows are selected, not text.
+    if (e.shiftKey && e.target instanceof Element && e.target.closest("tr.event")) e.preventDefault();
+  });
   region.addEventListener("pointerover", (e) => {
     if (e.pointerType === "touch" || !(e.target instanceof Element) || pair.contains(e.target)) return;
     const cell = e.target.closest("tr.event [data-c]");
@@ -411,7 +473,14 @@ export function listen(on) {
   });
   region.addEventListener("pointerleave", () => pair.remove());
   region.addEventListener("click", (e) => {
-    if (!(e.target instanceof Element) || e.metaKey || e.ctrlKey) return;
+    if (!(e.target instanceof Element)) return;
+    const box = e.target.closest("td.select");
+    if (box || (e.shiftKey && e.target.closest("tr.event"))) {
+      if (!box) e.preventDefault();
+      select(e.target.closest("tr.event"), e.shiftKey);
+      return;
+    }
+    if (e.metaKey || e.ctrlKey) return;
     const button = e.target.closest(".pair button");
     const cell = e.target.closest("[data-c]");
     if (button && cell) {
