@@ -52,7 +52,7 @@ func main() {
 	flag.IntVar(&o.size, "size", 16<<10, "bytes of the API server's answer")
 	flag.BoolVar(&o.plain, "plain", false, "no TLS, which hides a part of what is added")
 	flag.StringVar(&o.only, "only", "", "numbers of connections, such as 1,64,512")
-	flag.DurationVar(&o.budget, "time", 50*time.Second, "for each number of connections")
+	flag.DurationVar(&o.budget, "time", 45*time.Second, "for each number of connections")
 	flag.StringVar(&o.extra, "sides", "batch,blocking", "modes of ktrail proxy: batch, one (batch without RequestReceived), blocking, none (nothing recorded); mode@program is another program's")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
