@@ -209,8 +209,8 @@ func (l *list) item(index, i, end int, prefix string) {
 	item := l.doc[i:end]
 	line := item
 	if bytes.IndexByte(line, '\n') >= 0 || bytes.IndexByte(line, '\r') >= 0 {
-		var one bytes.Buffer
-		if err := json.Compact(&one, line); err != nil {
+		one := bytes.NewBuffer(make([]byte, 0, len(line)))
+		if err := json.Compact(one, line); err != nil {
 			l.bad(index, i, item, err)
 			return
 		}

@@ -115,7 +115,6 @@ var (
 	errTooLarge = errors.New("the body is too large")
 	errBusy     = errors.New("no memory for a large item")
 	errPacking  = errors.New("the body is not packed as it says")
-	errBadItems = errors.New("too many items are no audit events")
 )
 
 // take reads a body and hands it over piece by piece.
@@ -178,7 +177,8 @@ type taking struct {
 
 	bad      []Bad // of this piece
 	badBytes int64
-	causes   []cause // for each bad item of the body
+	causes   []cause // of the body's bad items
+	refused  int     // how many these are; only the first maxBad are kept and named
 	stored   int
 }
 
@@ -187,9 +187,8 @@ func (t *taking) run() *answer {
 	for {
 		err := t.list.Next(t.batch)
 		if item := (*audit.ItemError)(nil); errors.As(err, &item) {
-			if err = nil; !t.refuse(item) {
-				err = errBadItems
-			}
+			t.refuse(item)
+			err = nil
 		}
 		if err == nil && t.batch.Bytes()+t.badBytes < t.limit {
 			continue
@@ -208,13 +207,15 @@ func (t *taking) run() *answer {
 	}
 }
 
-// refuse notes a bad item, and reports whether there may be more of them.
-func (t *taking) refuse(item *audit.ItemError) bool {
+// refuse keeps and names a bad item, if there are not too many: what is behind it may be good.
+func (t *taking) refuse(item *audit.ItemError) {
+	if t.refused++; t.refused > maxBad {
+		return
+	}
 	reason := visible.Line(item.Err.Error())
 	t.bad = append(t.bad, Bad{Index: item.Index, Offset: item.Offset, Reason: reason, Item: bytes.Clone(item.Item)})
 	t.badBytes += int64(len(item.Item)) + 256 // and what is noted of it
 	t.causes = append(t.causes, cause{Reason: "FieldValueInvalid", Message: clip(reason, 200), Field: fmt.Sprintf("items[%d]", item.Index)})
-	return len(t.causes) < maxBad
 }
 
 // flush has the piece stored; an answer if that fails.
@@ -247,9 +248,13 @@ func (t *taking) end() *answer {
 	if len(t.causes) == 0 {
 		return &okay
 	}
-	a := refuse(http.StatusBadRequest, "BadRequest", "%d of %d items are no audit events, they are in quarantine; the others are stored. The first is %s: %s",
-		len(t.causes), len(t.causes)+t.stored, t.causes[0].Field, t.causes[0].Message)
-	a.stored, a.partial, a.causes = t.stored, true, t.causes
+	kept := "they are"
+	if t.refused > maxBad {
+		kept = fmt.Sprintf("the first %d are", maxBad)
+	}
+	a := refuse(http.StatusBadRequest, "BadRequest", "%d of %d items are no audit events, %s in quarantine; the others are stored. The first is %s: %s",
+		t.refused, t.refused+t.stored, kept, t.causes[0].Field, t.causes[0].Message)
+	a.stored, a.partial, a.causes = t.stored, t.refused <= maxBad, t.causes
 	return a
 }
 
@@ -267,8 +272,6 @@ func (r *Receiver) broken(t *taking, err error) *answer {
 		a = r.tooLarge()
 	case errors.Is(err, errBusy):
 		a = busy()
-	case errors.Is(err, errBadItems):
-		a = refuse(http.StatusBadRequest, "BadRequest", "%d items are no audit events: the rest was not looked at; what is before that is stored", maxBad)
 	case errors.Is(err, errPacking):
 		a = refuse(http.StatusBadRequest, "BadRequest", "the body is not packed with gzip as it says, or was cut off")
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -121,8 +121,8 @@ type Stats struct {
 //
 //	200  all events are durable
 //	400  the items that Status.details.causes names are no audit events; all others are durable.
-//	     Or the body is no EventList, or has over 1000 such items: the complete items before the
-//	     place that is named are durable
+//	     Of more than 1000 such items the first 1000 are named and kept. Or the body is no EventList:
+//	     the complete items before the place that is named are durable
 //	401  not authorized
 //	403  a browser asks
 //	405  not POST

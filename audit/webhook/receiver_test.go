@@ -154,7 +154,7 @@ func TestReceiveRefuses(t *testing.T) {
 		{"nothing", "", nil, 400, "empty", 0},
 		{"cut off", list[:len(list)-30], nil, 400, "cut off", 1},
 		{"garbage within", strings.Replace(list, "},{", "};{", 1), nil, 400, "unexpected ';'", 1},
-		{"too many bad items", items(strings.Repeat("1,", 5000) + "1"), nil, 400, "1000 items", 0},
+		{"too many bad items", strings.Replace(list, "},{", "}"+strings.Repeat(",1", 5000)+",{", 1), nil, 400, "5000 of 5002 items are no audit events, the first 1000 are in quarantine", 2},
 		{"too large", items(`{"level":"` + strings.Repeat("x", 1<<20) + `"}`), nil, 413, "1048576 bytes", 0},
 		{"too large unpacked", packed(t, items(strings.Repeat(" ", 1<<20))), []string{"Content-Encoding", "gzip"}, 413, "1048576 bytes", 0},
 		{"item too large", items(`{"level":"` + strings.Repeat("x", 800<<10) + `"}`), nil, 413, "larger than allowed", 0},

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxAnswer is how much of an answer is read, and maxBad how many bad items a body may have:
-// an answer names them all. The API server sends 400 items at a time.
+// maxAnswer is how much of an answer is read, and maxBad how many bad items of a body are kept and
+// named in it. The API server sends 400 items at a time.
 const (
 	maxAnswer = 1 << 20
 	maxBad    = 1000
