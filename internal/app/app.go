@@ -57,6 +57,7 @@ type App struct {
 	intake    *Intake
 	collector *collect.Service // nil without logs
 	hook      *hook            // nil without a webhook
+	trends    *trends
 	handler   http.Handler
 	listener  net.Listener
 	undo      []func(context.Context) error
@@ -69,7 +70,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	a := &App{o: o, registry: prometheus.NewRegistry(), failed: make(chan error, 3)}
+	a := &App{o: o, registry: prometheus.NewRegistry(), trends: newTrends(), failed: make(chan error, 3)}
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.Stop(ctx))
 	}
@@ -124,7 +125,7 @@ func (a *App) build(ctx context.Context) error {
 		kept = nil
 	}
 	a.handler, err = web.New(web.Options{
-		Questions: query.NewEngine(a.intake.store), Status: a.status, Import: a.intake.ImportStream, Views: kept, Quarantine: a.quarantine,
+		Questions: query.NewEngine(a.intake.store), Status: a.status, Trends: a.trends.answer, Import: a.intake.ImportStream, Views: kept, Quarantine: a.quarantine,
 		Logger: a.o.Logger, Gatherer: a.registry, Registerer: a.registry, Version: a.o.Version,
 		Address: a.listener.Addr().String(), Classify: classify,
 	})
@@ -151,6 +152,9 @@ func (a *App) Start(ctx context.Context) {
 	}
 	if a.hook != nil {
 		a.undo = append(a.undo, a.hook.start(base, a.failed))
+	}
+	if a.collector != nil || a.hook != nil {
+		a.undo = append(a.undo, a.trends.start(base, a.status))
 	}
 	serve, cancel := context.WithCancel(base)
 	a.running.Go(func() {

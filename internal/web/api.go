@@ -219,10 +219,17 @@ func (s *server) getDay(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) getSources(w http.ResponseWriter, r *http.Request) error {
-	if err := newParams(r).err(); err != nil {
+	p := newParams(r, "trends")
+	trends := p.flag("trends", false)
+	if err := p.err(); err != nil {
 		return err
 	}
-	return answer(w, s.status())
+	st := s.status()
+	if trends && s.Trends != nil {
+		t := s.Trends()
+		st.Trends = &t
+	}
+	return answer(w, st)
 }
 
 // status is Status with this server's version and no list that is null.

@@ -107,6 +107,14 @@ func TestViewsInChromium(t *testing.T) {
 				t.Errorf("the page does not say %q:\n%s", want, text)
 			}
 		}
+		// What was before the page was opened.
+		b.is(`[...document.querySelectorAll("[data-trend] small")].length === 4 && [...document.querySelectorAll("[data-trend] small")].every((s) => s.textContent === "since the server started")`)
+		if n := eval[int](b, `document.querySelector("[data-trend=lag] polyline").points.numberOfItems`); n != 181 {
+			t.Errorf("the line has %d points", n)
+		}
+		if x := eval[float64](b, `document.querySelector("[data-trend=rate] polyline").points[0].x`); x < 490 || x > 510 {
+			t.Errorf("half an hour ago is at %g of 1000", x)
+		}
 		// What changes shows, by itself or asked for.
 		troubled.mu.Lock()
 		troubled.status.Sources[1].LagBytes = 0

@@ -119,6 +119,7 @@ func TestAnswersFollowDocument(t *testing.T) {
 		{"POST", "/api/v1/sql", `{"sql":"SELECT 1"}`, []string{"Content-Type", typeJSON}, 200},
 		{"POST", "/api/v1/sql", `{"sql":"DROP TABLE x"}`, []string{"Content-Type", typeJSON}, 400},
 		{"GET", "/api/v1/sources", "", nil, 200},
+		{"GET", "/api/v1/sources?trends=true", "", nil, 200},
 		{"POST", "/api/v1/import?name=a.log&cluster=demo", "x", []string{"Content-Type", "application/octet-stream"}, 200},
 		{"GET", "/api/v1/openapi.json", "", nil, 200},
 		{"GET", "/livez", "", nil, 200},

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/durable"
@@ -105,6 +106,24 @@ type testServer struct {
 	inner    *server
 }
 
+// trends is half an hour of every source, as a server has it that started then.
+func (ts *testServer) trends() Trends {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	const samples = 180
+	now := time.Now()
+	at := func(i int) audit.Time { return audit.TimeOf(now.Add(time.Duration(i-samples) * 10 * time.Second)) }
+	t := Trends{Now: audit.TimeOf(now), Since: at(0), Sources: []Trend{}}
+	for _, s := range ts.status.Sources {
+		trend := Trend{Name: s.Name}
+		for i := range samples {
+			trend.Samples = append(trend.Samples, TrendSample{At: at(i), LagBytes: int64(i * i), EventsPerSecond: float64(i % 20)})
+		}
+		t.Sources = append(t.Sources, trend)
+	}
+	return t
+}
+
 func newTestServer(t testing.TB, events []audit.Event, change ...func(*Options)) *testServer {
 	t.Helper()
 	ts := &testServer{source: &sqlSource{Source: querytest.New(events...)}, registry: prometheus.NewRegistry(), status: sampleStatus(int64(len(events)))}
@@ -146,6 +165,7 @@ func newTestServer(t testing.TB, events []audit.Event, change ...func(*Options))
 		}
 		return QuarantineAnswer{Lines: []QuarantineLine{line}[:min(1, q.Limit)], More: true}, nil
 	}
+	o.Trends = ts.trends
 	for _, f := range change {
 		f(&o)
 	}

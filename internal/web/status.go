@@ -15,6 +15,7 @@ type Status struct {
 	Reasons []string      `json:"reasons,omitempty"` // why not ready, or what to know: low disk, gaps, damage
 	Sources []SourceState `json:"sources"`
 	Store   StoreState    `json:"store"`
+	Trends  *Trends       `json:"trends,omitempty"` // only where they were asked for
 }
 
 // SourceState is one followed log, or the webhook that API servers post to.
@@ -39,6 +40,29 @@ type SourceState struct {
 	LastSeen audit.Time `json:"last_seen,omitzero"`
 	Rejected int64      `json:"rejected,omitempty"`
 	Error    string     `json:"error,omitempty"`
+}
+
+// Trends are what lag and rate of the sources were over the last hour, or since
+// the server started.
+type Trends struct {
+	Now     audit.Time `json:"now"`   // by the server's clock, as are all of these
+	Since   audit.Time `json:"since"` // when the server started
+	Sources []Trend    `json:"sources"`
+}
+
+// Trend is the past of one source, the oldest first. It has one for each ten
+// seconds, and begins when the source was first seen.
+type Trend struct {
+	Name    string        `json:"name"`
+	Samples []TrendSample `json:"samples"`
+}
+
+// TrendSample is what [SourceState] said at a time.
+type TrendSample struct {
+	At              audit.Time `json:"at"`
+	LagBytes        int64      `json:"lag_bytes"`
+	LagSeconds      float64    `json:"lag_seconds"`
+	EventsPerSecond float64    `json:"events_per_second"`
 }
 
 // Gap is a known loss: events of the source between From and To may be missing.

@@ -21,6 +21,8 @@ type Options struct {
 	Questions query.Questions
 	// Status tells about sources and store; required. It is called often and must be quick.
 	Status func() Status
+	// Trends tells what lag and rate of the sources were; nil if nothing keeps it.
+	Trends func() Trends
 	// Import takes POST /api/v1/import; nil answers that this server takes no imports.
 	Import Importer
 	// Views keeps the saved views; nil answers that this server keeps none.

@@ -1,6 +1,7 @@
 // The Sources view: the server draws what is; this asks for it every few seconds,
-// live every second, and draws what changes over time: lag and rate since the page
-// was opened, and when each source's events were.
+// live every second, and draws what changes over time: lag and rate of the last
+// hour, of which the server keeps a sample for each ten seconds, and when each
+// source's events were.
 
 import { APIError, ask, scopeOf } from "./api.js";
 import { byId, element, load } from "./dom.js";
@@ -17,13 +18,16 @@ import { timeElement } from "./time.js";
 const every = 5000; // ms
 const everyLive = 1000;
 const countLive = 10000; // ms between questions for when the events were, live
-const span = 10 * 60 * 1000; // ms of lag and rate that are drawn
+const span = 60 * 60 * 1000; // ms of lag and rate that are drawn
+const between = 10 * 1000; // ms between two samples, as the server takes them
 const svgNS = "http://www.w3.org/2000/svg";
 
 /** @type {import("./view.js").App} */
 let app;
 let timer = 0;
 let counted = 0; // when the events' times were asked for
+let taken = 0; // when the last sample was
+let began = 0; // when the server started, by this browser's clock; 0 if it does not say
 let asking = new AbortController();
 /** The sections as the server made them: what did not change is left alone. @type {Node[]} */
 let shown = [];
@@ -46,13 +50,28 @@ function cards() {
   return /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#sources .source")]);
 }
 
-/** Keeps what the cards say now. */
-function take() {
+/** Takes over what the server has kept. @param {AbortSignal} signal */
+async function past(signal) {
+  /** @type {{trends?: {now: string, since: string, sources: {name: string, samples: {at: string, lag_bytes: number, events_per_second: number}[]}[]}}} */
+  const { trends } = await ask("sources", new URLSearchParams({ trends: "true" }), { signal });
+  if (!trends) return;
+  const shift = Date.now() - Date.parse(trends.now);
+  began = Date.parse(trends.since) + shift;
+  samples.clear();
+  for (const s of trends.sources) samples.set(s.name, s.samples.map((one) => ({ at: Date.parse(one.at) + shift, lag: one.lag_bytes, rate: one.events_per_second })));
+}
+
+/** Keeps what the cards say now, after what was before if that is not known. @param {AbortSignal} signal */
+async function take(signal) {
+  if (Date.now() - taken > 3 * between) await past(signal); // the first time, or nobody looked for a while
   const at = Date.now();
+  taken = at;
   for (const card of cards()) {
     const name = card.dataset.source ?? "";
     const now = (/** @type {string} */ kind) => Number(card.querySelector(`[data-trend=${kind}]`)?.getAttribute("data-now") ?? 0);
     const list = samples.get(name) ?? [];
+    // Asked for more often than the server takes them: only the last stays.
+    if (list.length > 1 && at - list[list.length - 2].at < between) list.pop();
     list.push({ at, lag: now("lag"), rate: now("rate") });
     samples.set(name, list.filter((s) => s.at > at - span));
   }
@@ -70,15 +89,24 @@ function draw() {
   }
 }
 
+/** What time a line is of. @param {Sample[]} list */
+function reached(list) {
+  const first = list[0].at;
+  if (list[list.length - 1].at - first > span - 3 * between) return "the last hour";
+  if (!began) return "since this page was opened";
+  return first - began < 3 * between ? "since the server started" : "since it was first seen";
+}
+
 /** A line of values, the newest at the right. @param {Sample[]} list @param {"lag" | "rate"} kind @returns {Element[]} */
 function trend(list, kind) {
   if (list.length < 2) return [];
   const top = Math.max(...list.map((s) => s[kind]), 1);
   const end = list[list.length - 1].at;
-  const el = svg("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img", "aria-label": `${kind} since this page was opened, at most ${Math.round(top).toLocaleString("en")}` });
+  const words = reached(list);
+  const el = svg("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img" });
+  el.setAttribute("aria-label", `${kind}, ${words}, at most ${Math.round(top).toLocaleString("en")}`);
   el.append(svg("polyline", { points: list.map((s) => `${1000 - (1000 * (end - s.at)) / span},${98 - (96 * s[kind]) / top}`).join(" ") }));
-  // The server keeps no past of these figures.
-  return [el, element("small", "", end - list[0].at < span * 0.95 ? "since this page was opened" : "the last 10 minutes")];
+  return [el, element("small", "", words)];
 }
 
 /** When events were, with gaps marked. @param {Histogram} h @param {string} gaps @returns {Element[]} */
@@ -152,7 +180,7 @@ async function refresh() {
   asking = mine;
   try {
     patch(await load("/page/sources", mine.signal));
-    take();
+    await take(mine.signal);
     draw();
     say("");
   } catch (err) {
@@ -191,14 +219,13 @@ export const view = {
   mount(_root, shell) {
     app = shell;
     shown = [...byId("sources-now").children].map((el) => el.cloneNode(true));
-    take();
   },
 
   async update(state, _before, why) {
     if (why.zone) draw();
     later();
     if (!why.first && !why.asked) return;
-    if (why.asked) await refresh();
+    if (why.asked || why.first) await refresh();
     await askArrivals(state, why.signal);
   },
 
