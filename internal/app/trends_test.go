@@ -2,6 +2,8 @@ package app
 
 import (
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,12 +15,15 @@ import (
 // TestTrends: a sample of each source every ten seconds, of the last hour and no more.
 func TestTrends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		sources := []web.SourceState{{Name: "b"}, {Name: "a"}}
 		asked := int64(0)
 		status := func() web.Status {
+			mu.Lock()
+			defer mu.Unlock()
 			asked++
 			sources[0].LagBytes, sources[0].EventsPerSecond = asked, float64(asked)/2
-			return web.Status{Sources: sources}
+			return web.Status{Sources: slices.Clone(sources)}
 		}
 		tr := newTrends()
 		began := audit.TimeOf(time.Now())
@@ -34,7 +39,9 @@ func TestTrends(t *testing.T) {
 		}
 
 		// The past is an hour, however long the server runs, and a source that is no more goes with it.
+		mu.Lock()
 		sources = sources[:1]
+		mu.Unlock()
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		a := tr.answer()
@@ -52,9 +59,11 @@ func TestTrends(t *testing.T) {
 		}
 
 		// However many sources there are, so many have a past; the first of them keep theirs.
+		mu.Lock()
 		for i := range 3 * trendSources {
 			sources = append(sources, web.SourceState{Name: fmt.Sprint("more", i)})
 		}
+		mu.Unlock()
 		time.Sleep(trendEvery)
 		synctest.Wait()
 		if a = tr.answer(); len(a.Sources) != trendSources || len(a.Sources[0].Samples) != int(trendSpan/trendEvery) {
