@@ -136,7 +136,7 @@ func (p *parser) fields(i int) ([]field, int) {
 	if i = p.space(i + 1); p.at(i) == '}' {
 		return nil, i + 1
 	}
-	var out []field
+	out := make([]field, 0, 20) // an event has 19 members
 	for {
 		f := field{start: i}
 		if p.at(i) != '"' {
@@ -170,10 +170,12 @@ func (p *parser) fields(i int) ([]field, int) {
 // for the end.
 func (p *parser) skip(i int) int {
 	depth := 0
-	for i >= 0 && i < len(p.text) {
+	for i < len(p.text) {
 		switch p.text[i] {
 		case '"':
-			i = p.quoted(i)
+			if i = p.quoted(i); i < 0 {
+				return -1
+			}
 		case '{', '[':
 			depth++
 			i++
@@ -181,16 +183,15 @@ func (p *parser) skip(i int) int {
 			depth--
 			i++
 		default:
-			k := strings.IndexAny(p.text[i:], "\"{[}],: \t\r\n")
-			switch {
-			case k < 0:
-				return -1
-			case k == 0 && depth == 0:
-				return -1
-			case k == 0:
-				k = 1 // a comma, a colon or a space inside
+			if depth > 0 {
+				i++
+				continue
 			}
-			i += k
+			k := strings.IndexAny(p.text[i:], "\"{[}],: \t\r\n")
+			if k <= 0 {
+				return -1
+			}
+			return i + k
 		}
 		if depth < 0 {
 			return -1

@@ -129,17 +129,22 @@ func (p *parser) items(i int, v *value) int {
 	}
 }
 
+// quoted returns the offset behind the string whose quotation mark is at i.
 func (p *parser) quoted(i int) int {
-	for i++; ; i++ {
-		k := strings.IndexAny(p.text[i:], `"\`)
+	start := i + 1
+	for i = start; ; {
+		k := strings.IndexByte(p.text[i:], '"')
 		if k < 0 {
 			return -1
 		}
-		if i += k; p.text[i] == '"' {
-			return i + 1
+		i += k + 1
+		// It ends the string unless an odd number of backslashes stands before it.
+		escapes := i - 2
+		for escapes >= start && p.text[escapes] == '\\' {
+			escapes--
 		}
-		if i++; i == len(p.text) {
-			return -1
+		if (i-escapes)%2 == 0 {
+			return i
 		}
 	}
 }
