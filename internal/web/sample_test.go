@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -106,7 +107,8 @@ type testServer struct {
 	inner    *server
 }
 
-// trends is half an hour of every source, as a server has it that started then.
+// trends is half an hour of every source, as a server has it that started then:
+// it caught up once in between.
 func (ts *testServer) trends() Trends {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -117,7 +119,7 @@ func (ts *testServer) trends() Trends {
 	for _, s := range ts.status.Sources {
 		trend := Trend{Name: s.Name}
 		for i := range samples {
-			trend.Samples = append(trend.Samples, TrendSample{At: at(i), LagBytes: int64(i * i), EventsPerSecond: float64(i % 20)})
+			trend.Samples = append(trend.Samples, TrendSample{At: at(i), LagBytes: int64(max(0, i-60)) << 12 * int64(max(0, 90-i)), EventsPerSecond: 5 + 2*math.Sin(float64(i)/9)})
 		}
 		t.Sources = append(t.Sources, trend)
 	}
