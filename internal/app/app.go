@@ -60,7 +60,7 @@ type App struct {
 	trends    *trends
 	handler   http.Handler
 	listener  net.Listener
-	undo      []func(context.Context) error
+	undo      undo
 	running   sync.WaitGroup
 	failed    chan error
 }
@@ -196,11 +196,5 @@ func (a *App) Wait(ctx context.Context) error {
 
 // Stop ends what runs, the last first. It may be called at any time, once.
 func (a *App) Stop(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx)
-	var errs []error
-	for i := len(a.undo) - 1; i >= 0; i-- {
-		errs = append(errs, a.undo[i](ctx))
-	}
-	a.undo = nil
-	return errors.Join(errs...)
+	return a.undo.all(context.WithoutCancel(ctx))
 }

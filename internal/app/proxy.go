@@ -73,7 +73,7 @@ type Proxy struct {
 	reach    reach
 	stopping context.Context //nolint:containedctx // the life of the proxy
 	stop     context.CancelFunc
-	undo     []func(context.Context) error
+	undo     undo
 	failed   chan error
 }
 
@@ -324,14 +324,8 @@ func (p *Proxy) Wait(ctx context.Context) error {
 
 // Stop stops listening, waits for requests, and hands on what the sinks still hold. It may be called at any time, once.
 func (p *Proxy) Stop(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx)
 	p.stop()
-	var errs []error
-	for i := len(p.undo) - 1; i >= 0; i-- {
-		errs = append(errs, p.undo[i](ctx))
-	}
-	p.undo = nil
-	return errors.Join(errs...)
+	return p.undo.all(context.WithoutCancel(ctx))
 }
 
 // busy counts the requests that next serves, those whose connection was taken over included.
