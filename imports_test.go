@@ -179,7 +179,7 @@ var house = map[string]room{
 	},
 	"audit/finding": {
 		uses: []string{"internal/visible"},
-		why: "what a check says is the same whatever was checked",
+		why:  "what a check says is the same whatever was checked",
 	},
 	"audit": {
 		noIO: true,

@@ -253,6 +253,7 @@ func (*streams) Destroy()            {}
 func (*streams) ConnectMethods() []string {
 	return []string{"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"}
 }
+
 func (s *streams) NewConnectOptions() (runtime.Object, bool, string) {
 	if s.path {
 		return &thing.SimpleGetOptions{}, true, "atAPath"

@@ -33,7 +33,6 @@ type node struct {
 	version          string
 	client           *http.Client
 	plain            []byte // the manifest as kubeadm wrote it
-
 }
 
 // startNode returns when the API server is ready. change, if there is one, may

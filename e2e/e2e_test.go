@@ -240,7 +240,8 @@ func startAPIServer(t *testing.T, bin, dir string, more ...string) *apiServer {
 		"--service-account-issuer", "https://e2e.example", "--service-account-signing-key-file", saKey, "--service-account-key-file", saKey,
 		"--token-auth-file", tokens, "--authorization-mode", "RBAC",
 		"--audit-policy-file", policy, "--audit-log-path", filepath.Join(dir, "audit", "audit.log"),
-		"--audit-log-maxsize", "1", "--audit-log-maxbackup", "1000", "--audit-log-compress"}, more...)...),
+		"--audit-log-maxsize", "1", "--audit-log-maxbackup", "1000", "--audit-log-compress",
+	}, more...)...),
 		filepath.Join(dir, "apiserver.log"))
 	api := &apiServer{url: "https://" + addr, cmd: cmd, client: &http.Client{
 		Timeout:   30 * time.Second,

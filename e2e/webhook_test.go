@@ -31,8 +31,10 @@ func newReceiver(t *testing.T, bin, dir string, ca *authority, tokens string) *r
 	t.Helper()
 	r := &receiver{bin: bin, dir: dir, addr: freeAddr(t), hook: freeAddr(t)}
 	serving := ca.server(t, "receiver")
-	r.args = []string{"serve", "--data", filepath.Join(dir, "data"), "--listen", r.addr, "--cluster", "e2e", "--min-free", "1MB",
-		"--webhook-listen", r.hook, "--webhook-tls-cert-file", serving.cert, "--webhook-tls-private-key-file", serving.key}
+	r.args = []string{
+		"serve", "--data", filepath.Join(dir, "data"), "--listen", r.addr, "--cluster", "e2e", "--min-free", "1MB",
+		"--webhook-listen", r.hook, "--webhook-tls-cert-file", serving.cert, "--webhook-tls-private-key-file", serving.key,
+	}
 	if tokens == "" {
 		r.args = append(r.args, "--webhook-client-ca-file", ca.file)
 	} else {
@@ -220,10 +222,12 @@ func TestSpool(t *testing.T) {
 	api := startAPIServer(t, bin, dir, "--audit-log-maxsize", "0", "--tls-cert-file", serving.cert, "--tls-private-key-file", serving.key)
 	config := write(t, dir, "webhook.conf", fmt.Sprintf(kubeconfigText, "https://"+r.hook, ca.file, fmt.Sprintf("{client-certificate: %s, client-key: %s}", pair.cert, pair.key)))
 	addr, admin := freeAddr(t), freeAddr(t)
-	args := []string{"proxy", "--listen", addr, "--admin-listen", admin, "--upstream", api.url, "--upstream-ca-file", ca.file,
+	args := []string{
+		"proxy", "--listen", addr, "--admin-listen", admin, "--upstream", api.url, "--upstream-ca-file", ca.file,
 		"--audit-policy-file", write(t, dir, "compared.yaml", comparedPolicy), "--audit-log-path", filepath.Join(dir, "proxied", "audit.log"), "--audit-log-maxsize", "0",
 		"--audit-webhook-config-file", config, "--audit-webhook-initial-backoff", "300ms", "--audit-webhook-spool-dir", filepath.Join(dir, "spool"),
-		"--audit-webhook-batch-max-wait", "300ms", "--audit-webhook-batch-max-size", "50", "--audit-webhook-batch-throttle-qps", "100"}
+		"--audit-webhook-batch-max-wait", "300ms", "--audit-webhook-batch-max-size", "50", "--audit-webhook-batch-throttle-qps", "100",
+	}
 	proxy := start(t, exec.Command(ktrail, args...), filepath.Join(dir, "proxy.log"))
 	waitFor(t, "the proxy", func() error { return ok("http://" + admin + "/readyz") })
 
