@@ -18,6 +18,9 @@ const (
 	// firstWindow is how many rows the first query of a search looks at, about:
 	// a row group's, the least that can be read of a column.
 	firstWindow = rowGroupRows
+	// readSegments is of how many segments one query reads rows: each has its
+	// readers of all columns, which take memory.
+	readSegments = 16
 	// lastWindow is how far windows grow: a search that finds little pays for few queries.
 	lastWindow = 1 << 40
 )
@@ -244,31 +247,38 @@ func orderOf(r query.SearchRequest) string {
 	return " ORDER BY time DESC, id DESC"
 }
 
-// readEvents yields the events at places. Rows are named by their numbers, so that
-// the engine skips what is between them: by any other condition, the filter for
-// one, it would read much more of most columns.
+// readEvents yields the events at places, which are in order. Rows are named by
+// their numbers, so that the engine skips what is between them: by any other
+// condition, the filter for one, it would read much more of most columns.
 func (s *Store) readEvents(ctx context.Context, places []place, r query.SearchRequest, rd *rawReader, yield func(*audit.Event) error) error {
-	if len(places) == 0 {
-		return nil
-	}
-	var segments []*segment
-	var rows [][]byte
-	for _, p := range places {
-		i := slices.Index(segments, p.segment)
-		if i < 0 {
-			i = len(segments)
-			segments, rows = append(segments, p.segment), append(rows, nil)
-		} else {
-			rows[i] = append(rows[i], ", "...)
+	for len(places) > 0 {
+		var segments []*segment
+		var rows [][]byte
+		n := 0
+		for ; n < len(places); n++ {
+			p := places[n]
+			i := slices.Index(segments, p.segment)
+			if i < 0 {
+				if i = len(segments); i == readSegments {
+					break
+				}
+				segments, rows = append(segments, p.segment), append(rows, nil)
+			} else {
+				rows[i] = append(rows[i], ", "...)
+			}
+			rows[i] = strconv.AppendInt(rows[i], p.row, 10)
 		}
-		rows[i] = strconv.AppendInt(rows[i], p.row, 10)
+		places = places[n:]
+		parts := make([]string, len(segments))
+		for i := range segments {
+			parts[i] = "SELECT " + eventColumns + ", CAST(" + strconv.Itoa(i) + " AS BIGINT) AS file_index, file_row_number FROM read_parquet(" +
+				filesSQL(segments[i:i+1]) + ") WHERE file_row_number IN (" + string(rows[i]) + ")"
+		}
+		if err := s.scanEvents(ctx, "SELECT * FROM ("+strings.Join(parts, " UNION ALL ")+")"+orderOf(r), segments, r.Bare, rd, yield); err != nil {
+			return err
+		}
 	}
-	parts := make([]string, len(segments))
-	for i := range segments {
-		parts[i] = "SELECT " + eventColumns + ", CAST(" + strconv.Itoa(i) + " AS BIGINT) AS file_index, file_row_number FROM read_parquet(" +
-			filesSQL(segments[i:i+1]) + ") WHERE file_row_number IN (" + string(rows[i]) + ")"
-	}
-	return s.scanEvents(ctx, "SELECT * FROM ("+strings.Join(parts, " UNION ALL ")+")"+orderOf(r), segments, r.Bare, rd, yield)
+	return nil
 }
 
 // eventsSQL selects events without their raw lines, and where those are.
