@@ -30,8 +30,11 @@ import (
 var errEngine = errors.New("scan: too many groups, or a column without a dictionary")
 
 const (
-	// scanGroups is how many groups a scan holds at most.
-	scanGroups = 64 << 10
+	// scanGroup is about what a group takes beside its keys, in bytes.
+	scanGroup = 256
+	// scanTexts is how many bytes a row group's columns may have of which a scan
+	// looks at the texts: clients choose how long those are.
+	scanTexts = 16 << 20
 	// scanNamed is how many matching rows a row group has at most if they are
 	// counted by a column of many values, such as name: with more of them, the
 	// groups would soon be too many.
@@ -81,9 +84,6 @@ var codedColumns = sync.OnceValue(func() map[string]bool {
 // scan calls fn for each row group that may have events in a range, from several
 // goroutines, each with a scanner of its own.
 func (s *Store) scan(ctx context.Context, segments []*segment, r query.Range, fn func(*scanner) error) error {
-	if len(segments) > scanSegments || cap(s.scans) == 0 {
-		return errEngine
-	}
 	files := make([]scanFile, len(segments))
 	for i, g := range segments {
 		files[i].segment = g
@@ -129,6 +129,23 @@ func (f *scanFile) close() {
 	}
 }
 
+// check holds the row groups against the MANIFEST: the engine may be misled by a
+// damaged footer, but nothing here asks for the memory that one names.
+func (f *scanFile) check() error {
+	left := f.segment.Rows
+	for _, g := range f.parquet.RowGroups() {
+		n := g.NumRows()
+		if n < 0 || n > left {
+			return fmt.Errorf("a row group has %d rows, the file at most %d more", n, left)
+		}
+		left -= n
+	}
+	if left > 0 {
+		return fmt.Errorf("the file lacks %d rows", left)
+	}
+	return nil
+}
+
 func (f *scanFile) each(ctx context.Context, turns chan struct{}, r query.Range, w *scanner, fn func(*scanner) error) error {
 	f.open.Do(func() {
 		if f.file, f.err = os.Open(f.segment.Path); f.err != nil {
@@ -137,12 +154,18 @@ func (f *scanFile) each(ctx context.Context, turns chan struct{}, r query.Range,
 		f.parquet, f.err = guard(func() (*parquet.File, error) {
 			return parquet.OpenFile(f.file, f.segment.Bytes, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(256<<10))
 		})
+		if f.err == nil {
+			f.err = f.check()
+		}
 	})
 	if f.err != nil {
 		return f.err
 	}
 	groups := f.parquet.RowGroups()
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		i := int(f.next.Add(1)) - 1
 		if i >= len(groups) {
 			return nil
@@ -153,9 +176,10 @@ func (f *scanFile) each(ctx context.Context, turns chan struct{}, r query.Range,
 			return ctx.Err()
 		}
 		err := func() error {
-			defer func() { <-turns }()
-			w.begin(f.parquet, groups[i])
-			whole, none := w.span(f.parquet.Metadata().RowGroups[i].Columns[colTime].MetaData.Statistics.MinValue, f.parquet.Metadata().RowGroups[i].Columns[colTime].MetaData.Statistics.MaxValue, r)
+			defer func() { w.end(); <-turns }()
+			w.begin(f.parquet, i)
+			bounds := &w.chunks[colTime].MetaData.Statistics
+			whole, none := w.span(bounds.MinValue, bounds.MaxValue, r)
 			if none {
 				return nil
 			}
@@ -185,7 +209,9 @@ type scanner struct {
 
 	file   *parquet.File
 	group  parquet.RowGroup
-	rows   []int32 // those that match, ascending
+	chunks []format.ColumnChunk // of the group
+	bytes  int64                // of the columns that were read
+	rows   []int32              // those that match, ascending
 	coded  map[string]*coded
 	number map[string][]int64
 	spare  [][]int32 // memory for codes
@@ -205,16 +231,29 @@ func newScanner() *scanner {
 	return w
 }
 
-func (w *scanner) begin(f *parquet.File, g parquet.RowGroup) {
+func (w *scanner) begin(f *parquet.File, i int) {
+	w.file, w.group, w.chunks, w.bytes = f, f.RowGroups()[i], f.Metadata().RowGroups[i].Columns, 0
+	w.coded, w.number = map[string]*coded{}, map[string][]int64{}
+	w.rows = w.rows[:0]
+	for i := range int32(w.group.NumRows()) {
+		w.rows = append(w.rows, i)
+	}
+}
+
+// end forgets the row group: whoever waits for their turn holds no texts.
+func (w *scanner) end() {
 	for _, c := range w.coded {
 		w.spare = append(w.spare, c.codes)
 	}
-	w.file, w.group = f, g
-	w.coded, w.number = map[string]*coded{}, map[string][]int64{}
-	w.rows = w.rows[:0]
-	for i := range int32(g.NumRows()) {
-		w.rows = append(w.rows, i)
+	w.coded, w.number = nil, nil
+}
+
+// codes is memory for codes, without any.
+func (w *scanner) codes() (codes []int32) {
+	if k := len(w.spare); k > 0 {
+		codes, w.spare = w.spare[k-1][:0], w.spare[:k-1]
 	}
+	return codes
 }
 
 // span says whether all or none of the row group's events are in a range, by the
@@ -349,7 +388,7 @@ func (w *scanner) buckets(name string, origin audit.Time, width int64) error {
 	if err != nil {
 		return err
 	}
-	c := &coded{codes: make([]int32, len(times))}
+	c := &coded{codes: slices.Grow(w.codes(), len(times))[:len(times)]}
 	var values []int64 // ascending, as the rows are
 	for _, row := range w.rows {
 		at := times[row] - int64(origin)

@@ -32,6 +32,9 @@ func (w *scanner) pages(path []string, fn func(parquet.Page) error) error {
 	if !ok {
 		return fmt.Errorf("it has no column %s", path[0])
 	}
+	if w.bytes += w.chunks[leaf.ColumnIndex].MetaData.TotalUncompressedSize; w.bytes > scanTexts {
+		return errEngine
+	}
 	pages := w.group.ColumnChunks()[leaf.ColumnIndex].Pages()
 	defer pages.Close()
 	for {
@@ -73,10 +76,7 @@ func (w *scanner) column(name string) (*coded, error) {
 	if c := w.coded[name]; c != nil {
 		return c, nil
 	}
-	c := &coded{}
-	if k := len(w.spare); k > 0 {
-		c.codes, w.spare = w.spare[k-1][:0], w.spare[:k-1]
-	}
+	c := &coded{codes: w.codes()}
 	var err error
 	switch p := w.field[name].(type) {
 	case *string:
@@ -87,7 +87,7 @@ func (w *scanner) column(name string) (*coded, error) {
 	case *[]string:
 		err = w.lists(c, name, p)
 	case *int32:
-		err = w.codes(c, name, p)
+		err = w.statuses(c, name, p)
 	case *bool:
 		err = w.flags(c, name, p)
 	default:
@@ -207,8 +207,8 @@ func (w *scanner) lists(c *coded, name string, to *[]string) error {
 	return nil
 }
 
-// codes reads the column of HTTP codes.
-func (w *scanner) codes(c *coded, name string, to *int32) error {
+// statuses reads the column of HTTP codes.
+func (w *scanner) statuses(c *coded, name string, to *int32) error {
 	d, err := w.dictionary([]string{name}, func(_ parquet.Page, codes []int32) { c.codes = append(c.codes, codes...) })
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/ktrail/ktrail/audit"
@@ -27,8 +28,11 @@ type counted struct {
 	LastID int64
 }
 
-// tallies are groups by their keys.
-type tallies map[string]*tally
+// tallies are groups by their keys. Those of one question have one purse.
+type tallies struct {
+	groups map[string]*tally
+	left   *atomic.Int64 // bytes that more groups may take
+}
 
 // add merges counts into the group of keys.
 func (ts tallies) add(keys []string, numbers []int64, n counted) error {
@@ -40,12 +44,12 @@ func (ts tallies) add(keys []string, numbers []int64, n counted) error {
 	for _, k := range keys {
 		id = append(binary.AppendUvarint(id, uint64(len(k))), k...)
 	}
-	t := ts[string(id)]
+	t := ts.groups[string(id)]
 	if t == nil {
-		if len(ts) == scanGroups {
+		if ts.left.Add(-scanGroup-2*int64(len(id))) < 0 {
 			return errEngine
 		}
-		ts[string(id)] = &tally{slices.Clone(keys), slices.Clone(numbers), n}
+		ts.groups[string(id)] = &tally{slices.Clone(keys), slices.Clone(numbers), n}
 		return nil
 	}
 	t.Count += n.Count
@@ -142,6 +146,17 @@ func (w *scanner) each(of sums, fn func(counted) error) error {
 // tallied scans for the events that meet all conditions, and gives the n tallies
 // that count makes of them.
 func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range, conditions []condition, n int, count func(*scanner, []tallies) error) ([]tallies, error) {
+	if len(segments) > scanSegments || cap(s.scans) == 0 {
+		return nil, errEngine
+	}
+	select {
+	case s.scanning <- struct{}{}:
+		defer func() { <-s.scanning }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	var left atomic.Int64
+	left.Store(cmp.Or(s.opts.MemoryLimit, defaultMemory) / int64(cap(s.scanning)))
 	var mu sync.Mutex
 	found := map[*scanner][]tallies{}
 	err := s.scan(ctx, segments, r, func(w *scanner) error {
@@ -156,7 +171,7 @@ func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range,
 		mu.Lock()
 		mine := found[w]
 		if mine == nil {
-			mine = newTallies(n)
+			mine = newTallies(n, &left)
 			found[w] = mine
 		}
 		mu.Unlock()
@@ -165,10 +180,10 @@ func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range,
 	if err != nil {
 		return nil, err
 	}
-	all := newTallies(n)
+	all := newTallies(n, &left)
 	for _, mine := range found {
 		for i := range all {
-			for _, t := range mine[i] {
+			for _, t := range mine[i].groups {
 				if err := all[i].add(t.keys, t.numbers, t.counted); err != nil {
 					return nil, err
 				}
@@ -178,10 +193,10 @@ func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range,
 	return all, nil
 }
 
-func newTallies(n int) []tallies {
+func newTallies(n int, left *atomic.Int64) []tallies {
 	all := make([]tallies, n)
 	for i := range all {
-		all[i] = tallies{}
+		all[i] = tallies{map[string]*tally{}, left}
 	}
 	return all
 }
@@ -276,7 +291,7 @@ func (g *grouping) rows(ts tallies) []query.GroupRow {
 		}
 	}
 	var all []*tally
-	for _, t := range ts {
+	for _, t := range ts.groups {
 		if len(t.keys) == 0 || contains(t.keys[len(t.keys)-1]) {
 			all = append(all, t)
 		}

@@ -1,9 +1,14 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ktrail/ktrail/audit"
 	"github.com/ktrail/ktrail/internal/query"
@@ -87,18 +92,20 @@ func TestScanCombines(t *testing.T) {
 
 // TestScanTooMany: more groups than a scan holds are counted all the same.
 func TestScanTooMany(t *testing.T) {
-	ts := tallies{}
+	var left atomic.Int64
+	left.Store(1000 * (scanGroup + 2*2))
+	ts := newTallies(1, &left)[0]
 	var n counted
 	n.Count = 1
-	for i := range int64(scanGroups) {
-		if err := ts.add(nil, []int64{i}, n); err != nil {
+	for i := range int64(1000) {
+		if err := ts.add(nil, []int64{100 + i}, n); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := ts.add(nil, []int64{0}, n); err != nil || len(ts) != scanGroups {
-		t.Errorf("%d groups, %v", len(ts), err)
+	if err := ts.add(nil, []int64{100}, n); err != nil || len(ts.groups) != 1000 {
+		t.Errorf("%d groups, %v", len(ts.groups), err)
 	}
-	if err := ts.add(nil, []int64{scanGroups}, n); !errors.Is(err, errEngine) {
+	if err := ts.add(nil, []int64{-100}, n); !errors.Is(err, errEngine) {
 		t.Errorf("one too many: %v", err)
 	}
 	// A row group with many rows to count by name.
@@ -157,5 +164,101 @@ func copyField(to, from *audit.Event, name string) {
 		*p = *fieldsOf(from)[name].(*bool)
 	case *[]string:
 		*p = *fieldsOf(from)[name].(*[]string)
+	}
+}
+
+// TestScanMemory: long texts are for the engine, whose memory is limited, and so
+// are more groups than fit.
+func TestScanMemory(t *testing.T) {
+	s := openTestStore(t, t.TempDir())
+	var events []audit.Event
+	for i := range 3000 {
+		id := fmt.Sprintf("%08d", i)
+		uri := "/" + id + strings.Repeat("x", 8<<10)
+		events = append(events, audit.Event{Time: audit.Time(i + 1), AuditID: id, Raw: id, Final: true, URI: uri, Agent: uri[:2000], Verb: "get"})
+	}
+	fill(t, s, events, 1)
+	sn, err := s.acquire(query.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sn.release()
+	for by, scan := range map[string]bool{"verb": true, "agent": true, "uri": false} {
+		g, err := newGrouping(query.GroupRequest{By: []string{by}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.scanGroups(t.Context(), sn.Segments, nil, query.Range{}, []grouping{g})
+		if scan && err != nil || !scan && !errors.Is(err, errEngine) {
+			t.Errorf("by %s: scan %v, %v", by, scan, err)
+		}
+	}
+	rows, _, err := s.Group(t.Context(), query.GroupRequest{By: []string{"uri"}, Limit: 3})
+	if err != nil || len(rows) != 3 || rows[0].Keys[0] != events[0].URI {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+}
+
+// TestScanRows: a footer that tells other rows than the MANIFEST is not believed.
+func TestScanRows(t *testing.T) {
+	s := openTestStore(t, t.TempDir())
+	fill(t, s, sampleEvents(t)[:50], 1)
+	sn, err := s.acquire(query.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sn.release()
+	for more, wrong := range map[int64]bool{-1: true, 0: false, 1: true} {
+		other := *sn.Segments[0]
+		other.Rows += more
+		_, err := s.scanGroups(t.Context(), []*segment{&other}, nil, query.Range{}, make([]grouping, 1))
+		var unreadable *engineError
+		if errors.As(err, &unreadable) != wrong {
+			t.Errorf("%d rows more: %v", more, err)
+		}
+	}
+}
+
+// TestScanEnds: a question that nobody waits for any more reads nothing, and
+// leaves its turn and no file open.
+func TestScanEnds(t *testing.T) {
+	s := openTestStore(t, t.TempDir())
+	fill(t, s, sampleEvents(t), 3)
+	files := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(list)
+	}
+	r := query.GroupRequest{By: []string{"verb"}}
+	if _, _, err := s.Group(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	before := files()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 {
+		if _, _, err := s.Group(ctx, r); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	// All turns are taken, and nobody gives one back.
+	for range cap(s.scans) {
+		s.scans <- struct{}{}
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, _, err := s.Group(ctx, r); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	for range cap(s.scans) {
+		<-s.scans
+	}
+	if after := files(); after > before {
+		t.Errorf("%d files are open, %d before", after, before)
+	}
+	if rows, _, err := s.Group(t.Context(), r); err != nil || len(rows) == 0 || len(s.scans) != 0 || len(s.scanning) != 0 {
+		t.Errorf("afterwards: %d rows, %v, %d turns taken", len(rows), err, len(s.scans)+len(s.scanning))
 	}
 }

@@ -24,7 +24,7 @@ func (s *Store) startEngine() error {
 		return err
 	}
 	s.sql = make(chan struct{}, sqlQueries)
-	s.scans = make(chan struct{}, cmp.Or(s.opts.Threads, defaultThreads()))
+	s.scans, s.scanning = make(chan struct{}, cmp.Or(s.opts.Threads, defaultThreads())), make(chan struct{}, defaultQueries)
 	s.eng, err = openEngine(engineOptions{Dirs: []string{dir}, MemoryLimit: s.opts.MemoryLimit, Threads: s.opts.Threads})
 	return err
 }

@@ -78,7 +78,7 @@ func (s *Store) scanActivity(ctx context.Context, segments []*segment, r query.A
 		return nil, err
 	}
 	var rows []query.ActivityRow
-	for _, t := range found[0] {
+	for _, t := range found[0].groups {
 		rows = append(rows, query.ActivityRow{
 			Start: audit.Time(t.numbers[0] * r.Width), Credential: t.keys[0], Address: t.keys[1], Agent: t.keys[2],
 			Count: t.Count, Writes: t.Writes, Failed: t.Failed, First: t.First, Last: t.Last,

@@ -42,6 +42,8 @@ type Store struct {
 	sql  chan struct{} // one for each statement of a person that runs
 	// scans has room for the row groups that are scanned at a time.
 	scans chan struct{}
+	// scanning has room for the questions that are scanned for at a time.
+	scanning chan struct{}
 
 	// mu guards what the store contains. It is never held during I/O.
 	mu sync.Mutex
