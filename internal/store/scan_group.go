@@ -180,8 +180,12 @@ func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range,
 	if err != nil {
 		return nil, err
 	}
-	all := newTallies(n, &left)
+	var all []tallies
 	for _, mine := range found {
+		if all == nil {
+			all = mine
+			continue
+		}
 		for i := range all {
 			for _, t := range mine[i].groups {
 				if err := all[i].add(t.keys, t.numbers, t.counted); err != nil {
@@ -189,6 +193,9 @@ func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range,
 				}
 			}
 		}
+	}
+	if all == nil {
+		all = newTallies(n, &left)
 	}
 	return all, nil
 }
