@@ -1,7 +1,7 @@
 // What the pointer does to a timeline: the wheel with Ctrl and two fingers zoom
 // where they are, one drags, and a range drawn on the ruler is zoomed to.
 
-import { longest, shortest } from "./timeline.js";
+import { longest, shortest } from "./timeline-ruler.js";
 
 /** @typedef {import("./timeline.js").Timeline} Timeline */
 

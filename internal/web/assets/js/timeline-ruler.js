@@ -3,6 +3,8 @@
 import { dayStart, parts, text } from "./time.js";
 
 const day = 86400e3;
+export const shortest = 20; // ms: a range is not zoomed further
+export const longest = 100 * 365 * day;
 const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 10e3, 15e3, 30e3, 60e3, 120e3, 300e3, 600e3, 900e3, 1800e3, 3600e3, 2 * 3600e3, 3 * 3600e3, 6 * 3600e3, 12 * 3600e3, day, 2 * day, 7 * day, 14 * day, 28 * day, 91 * day, 364 * day];
 
 /**

@@ -12,7 +12,7 @@ import { classes, outcomes, words } from "./timeline-data.js";
 import { paint, readColours, rowHeight, shape } from "./timeline-draw.js";
 import { listenPointer, listenRuler } from "./timeline-pointer.js";
 import { Options } from "./timeline-rows.js";
-import { lengthText, ticks } from "./timeline-ruler.js";
+import { lengthText, longest, shortest, ticks } from "./timeline-ruler.js";
 import { text } from "./time.js";
 
 /** @typedef {import("./timeline-data.js").Row} Row */
@@ -27,8 +27,6 @@ import { text } from "./time.js";
  */
 
 const overscan = 5 * rowHeight;
-export const shortest = 20; // ms: a range is not zoomed further
-export const longest = 100 * 365 * 86400e3;
 // What a question may ask for: times from 1970 on, in years of four digits.
 const earliest = 0;
 const latest = Date.UTC(9999, 11, 31);
