@@ -6,7 +6,7 @@ TOOL    := go tool -modfile=tools/go.mod
 N       ?= 1000000
 
 .DEFAULT_GOAL := build
-.PHONY: build static run test race compat bench-policy bench-capture lint lint-js fix bench load bench-decode fuzz fuzz-compat screenshots vulncheck deps clean
+.PHONY: build static run test race compat bench-policy bench-capture bench-proxy lint lint-js fix bench load bench-decode fuzz fuzz-compat screenshots vulncheck deps clean
 
 build: ## the program with its embedded store: bin/ktrail
 	@mkdir -p bin
