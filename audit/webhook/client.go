@@ -260,11 +260,11 @@ func (e *answerError) Error() string {
 	s := "the webhook answers " + e.status
 	switch status, err := parseStatus(e.text); {
 	case e.code/100 == 3:
-		s += " to " + strconv.Quote(clip(e.location, 200)) + ": redirects are not followed, name that address in the kubeconfig"
+		s += " to " + strconv.Quote(visible.Clip(e.location, 200)) + ": redirects are not followed, name that address in the kubeconfig"
 	case err == nil && status.Message != "":
-		s += ": " + clip(status.Message, 300)
+		s += ": " + visible.Clip(status.Message, 300)
 	case len(e.text) > 0:
-		s += ": " + clip(strings.TrimSpace(string(e.text)), 300)
+		s += ": " + visible.Clip(strings.TrimSpace(string(e.text)), 300)
 	}
 	return visible.Line(s)
 }

@@ -215,7 +215,7 @@ func (t *taking) refuse(item *audit.ItemError) {
 	reason := visible.Line(item.Err.Error())
 	t.bad = append(t.bad, Bad{Index: item.Index, Offset: item.Offset, Reason: reason, Item: bytes.Clone(item.Item)})
 	t.badBytes += int64(len(item.Item)) + 256 // and what is noted of it
-	t.causes = append(t.causes, cause{Reason: "FieldValueInvalid", Message: clip(reason, 200), Field: fmt.Sprintf("items[%d]", item.Index)})
+	t.causes = append(t.causes, cause{Reason: "FieldValueInvalid", Message: visible.Clip(reason, 200), Field: fmt.Sprintf("items[%d]", item.Index)})
 }
 
 // flush has the piece stored; an answer if that fails.
@@ -265,7 +265,7 @@ func (r *Receiver) broken(t *taking, err error) *answer {
 	switch {
 	case errors.As(err, &doc):
 		a = refuse(http.StatusBadRequest, "BadRequest", "the body is no EventList of audit.k8s.io: %s at byte %d; what is complete before that is stored", visible.Line(doc.Reason), doc.Offset)
-		a.causes = []cause{{Reason: "FieldValueInvalid", Message: clip(visible.Line(doc.Reason), 200), Field: fmt.Sprintf("byte %d", doc.Offset)}}
+		a.causes = []cause{{Reason: "FieldValueInvalid", Message: visible.Clip(visible.Line(doc.Reason), 200), Field: fmt.Sprintf("byte %d", doc.Offset)}}
 	case errors.Is(err, audit.ErrItemTooLarge):
 		a = refuse(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "%v: set --audit-webhook-truncate-enabled", err)
 	case errors.Is(err, errTooLarge):

@@ -1,9 +1,6 @@
 package webhook
 
-import (
-	"encoding/json"
-	"unicode/utf8"
-)
+import "encoding/json"
 
 // maxAnswer is how much of an answer is read, and maxBad how many bad items of a body are kept and
 // named in it. The API server sends 400 items at a time.
@@ -47,15 +44,4 @@ func parseStatus(text []byte) (*status, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// clip shortens what others wrote.
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most] + "…"
 }

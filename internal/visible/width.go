@@ -108,6 +108,18 @@ func Cut(s string, w int) string {
 	return s
 }
 
+// Clip shortens s to at most size bytes, whole characters, with … at the end.
+// Unlike [Cut] it does not look at the width: it bounds what is kept and sent.
+func Clip(s string, size int) string {
+	if len(s) <= size {
+		return s
+	}
+	for size > 0 && !utf8.RuneStart(s[size]) {
+		size--
+	}
+	return s[:size] + "…"
+}
+
 // CutMiddle shortens s to at most w columns, with … in the middle: what tells
 // names apart is often at their end.
 func CutMiddle(s string, w int) string {

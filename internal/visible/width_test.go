@@ -81,3 +81,23 @@ func FuzzFit(f *testing.F) {
 		}
 	})
 }
+
+func TestClip(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		size int
+		want string
+	}{
+		{"", 0, ""},
+		{"abc", 3, "abc"},
+		{"abcd", 3, "abc…"},
+		{"aéb", 2, "a…"}, // é takes two bytes, and one of them is no character
+		{"aéb", 3, "aé…"},
+		{"\xff\xff\xff", 2, "\xff\xff…"},
+		{"é", 1, "…"},
+	} {
+		if got := visible.Clip(c.in, c.size); got != c.want {
+			t.Errorf("Clip(%q, %d) = %q, want %q", c.in, c.size, got, c.want)
+		}
+	}
+}

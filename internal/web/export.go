@@ -279,11 +279,11 @@ func (s *server) exportReport(r *http.Request, x *exporting, now time.Time) erro
 func newReportRow(e *audit.Event, at string, total hash.Hash) reportRow {
 	sum := sha256.Sum256([]byte(e.Raw))
 	row := reportRow{
-		ID: strconv.FormatInt(e.ID, 10), Time: at, User: shorten(e.User, reportText), As: shorten(e.AsUser, reportText), Sentence: query.Sentence(e), Hash: hex.EncodeToString(sum[:]),
+		ID: strconv.FormatInt(e.ID, 10), Time: at, User: visible.Clip(e.User, reportText), As: visible.Clip(e.AsUser, reportText), Sentence: query.Sentence(e), Hash: hex.EncodeToString(sum[:]),
 		Failed: e.Code >= 400,
 	}
 	if len(e.SourceIPs) > 0 {
-		row.Address = shorten(e.SourceIPs[0], reportText)
+		row.Address = visible.Clip(e.SourceIPs[0], reportText)
 	}
 	if e.Code != 0 {
 		row.Code = strconv.Itoa(int(e.Code))
