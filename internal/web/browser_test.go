@@ -143,6 +143,29 @@ func (b *tab) keys(k string) {
 	b.do(chromedp.KeyEvent(k))
 }
 
+// place is where to click on an element: its middle, or a little inside a wide
+// one, once it stands still there with nothing above it.
+func (b *tab) place(element string) [2]float64 {
+	b.t.Helper()
+	b.is(`(() => {
+		const el = ` + element + `;
+		el.scrollIntoViewIfNeeded();
+		const r = el.getBoundingClientRect();
+		const at = [r.x + Math.min(r.width / 2, 20), r.y + r.height / 2], was = window.placed;
+		window.placed = [...at, scrollY];
+		return el.contains(document.elementFromPoint(at[0], at[1])) && String(was) === String(window.placed);
+	})()`)
+	at := eval[[]float64](b, `window.placed`)
+	return [2]float64{at[0], at[1]}
+}
+
+// press presses the mouse's button on an element, as a hand would.
+func (b *tab) press(element string, modifiers ...chromedp.Modifier) {
+	b.t.Helper()
+	at := b.place(element)
+	b.do(chromedp.MouseClickXY(at[0], at[1], chromedp.ButtonModifiers(modifiers...)))
+}
+
 // fill writes into a field and sends the form.
 func (b *tab) fill(name, value string) {
 	b.t.Helper()

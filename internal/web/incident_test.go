@@ -103,7 +103,7 @@ func (c *clicks) click(what, selector, then string) {
 	c.b.t.Helper()
 	quoted, _ := json.Marshal(selector)
 	c.b.is(fmt.Sprintf(`document.querySelector(%s)`, quoted))
-	at := eval[[]float64](c.b, fmt.Sprintf(`(() => { const el = document.querySelector(%s); el.scrollIntoView({ block: "center" }); const r = el.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2] })()`, quoted))
+	at := c.b.place(fmt.Sprintf(`document.querySelector(%s)`, quoted))
 	start := time.Now()
 	c.b.do(chromedp.MouseClickXY(at[0], at[1]))
 	c.b.is(then)

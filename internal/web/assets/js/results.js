@@ -122,7 +122,8 @@ function draw() {
   cancelAnimationFrame(drawing);
   drawing = 0;
   if (!body) return;
-  const one = body.querySelector("tr.event");
+  // The first row has no line above it.
+  const one = body.querySelector("tr.event + tr.event") ?? body.querySelector("tr.event");
   if (one instanceof HTMLElement && one.offsetHeight) rowHeight = one.offsetHeight;
   const n = total();
   const top = body.getBoundingClientRect().top;
@@ -229,10 +230,12 @@ async function nextPage() {
   try {
     const page = await rowsOf(cursor);
     if (mine !== asking || mine?.signal.aborted) return;
-    waiting.remove();
     blocks.push({ cursor, rows: page.rows, count: page.rows.length, loading: false });
     next = page.next;
     if (!next) body?.closest("table")?.setAttribute("aria-rowcount", String(total() + 1));
+    // The rows first: without them the document would end above where the reader is, and jump.
+    draw();
+    waiting.remove();
     drop();
     later();
   } catch (err) {
