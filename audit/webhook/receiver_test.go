@@ -1,11 +1,13 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -343,61 +345,42 @@ func TestReceiverStops(t *testing.T) {
 
 // TestSlowBody: who sends too slowly is told so, and what came is kept.
 func TestSlowBody(t *testing.T) {
-	m := &memory{}
-	r := receiver(t, ReceiverOptions{Append: m.append, ReadTimeout: 50 * time.Millisecond})
-	s := httptest.NewServer(r)
-	defer s.Close()
-	want := events(t, 2, 10)
-	list := eventList(want)
-	half := make(chan struct{})
-	defer close(half)
 	t.Run("packed", func(t *testing.T) { // one that does not even begin is late, not badly packed
 		req := httptest.NewRequest(http.MethodPost, "/", late{})
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Content-Encoding", "gzip")
 		w := httptest.NewRecorder()
-		if r.ServeHTTP(w, req); w.Code != http.StatusRequestTimeout {
+		if receiver(t, ReceiverOptions{Append: (&memory{}).append}).ServeHTTP(w, req); w.Code != http.StatusRequestTimeout {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	})
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, &stalling{text: list[:len(list)-20], stop: half})
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.ContentLength = int64(len(list))
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := res.Body.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if res.StatusCode != http.StatusRequestTimeout {
-		t.Errorf("%s", res.Status)
-	}
-	m.holds(t, want[:1])
+	want := events(t, 2, 10)
+	list := eventList(want)
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		r := receiver(t, ReceiverOptions{Append: m.append})
+		client, server := net.Pipe()
+		defer func() { _ = client.Close() }()
+		s := &http.Server{Handler: r}
+		go func() { _ = s.Serve(&only{server}) }()
+		began := time.Now()
+		if _, err := fmt.Fprintf(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(list), list[:len(list)-20]); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); res.StatusCode != http.StatusRequestTimeout || d != timeout {
+			t.Errorf("%s after %v", res.Status, d)
+		}
+		m.holds(t, want[:1])
+	})
 }
 
 type late struct{}
 
 func (late) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
-
-// stalling gives its text and then nothing until it is stopped.
-type stalling struct {
-	text string
-	stop chan struct{}
-}
-
-func (s *stalling) Read(p []byte) (int, error) {
-	if s.text == "" {
-		<-s.stop
-		return 0, errors.New("stopped")
-	}
-	n := copy(p, s.text)
-	s.text = s.text[n:]
-	return n, nil
-}
 
 func TestTokens(t *testing.T) {
 	a, b := strings.Repeat("a", 20), strings.Repeat("b", 32)
