@@ -77,7 +77,7 @@ func startSSHD(t *testing.T, more ...string) *sshd {
 			conn.Close()
 			return s
 		}
-		if try == 500 {
+		if try == 6000 {
 			t.Fatalf("sshd: %v", err)
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -347,7 +347,10 @@ func TestSSHCancelledWhileItHangs(t *testing.T) {
 	h := s.connect(t, o)
 	p.hang()
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, cancel)
+	go func() {
+		<-p.held
+		cancel()
+	}()
 	err := h.WriteFile(ctx, t.TempDir()+"/x", nil, host.WriteOptions{})
 	var lost *host.LostError
 	if !errors.As(err, &lost) {
@@ -364,6 +367,7 @@ func TestSSHCancelledWhileItHangs(t *testing.T) {
 type proxy struct {
 	address string
 	gate    sync.RWMutex // held to write what was read
+	held    chan struct{} // has one when something hangs
 	mu      sync.Mutex
 	conns   []net.Conn
 }
@@ -371,7 +375,7 @@ type proxy struct {
 func startProxy(t *testing.T, to string) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
-	p := &proxy{address: l.Addr().String()}
+	p := &proxy{address: l.Addr().String(), held: make(chan struct{}, 1)}
 	t.Cleanup(func() { l.Close(); p.cut() })
 	go func() {
 		for {
@@ -399,7 +403,13 @@ func (p *proxy) copy(to io.WriteCloser, from io.Reader) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		p.gate.RLock()
+		if !p.gate.TryRLock() {
+			select {
+			case p.held <- struct{}{}:
+			default:
+			}
+			p.gate.RLock()
+		}
 		_, werr := to.Write(buf[:n])
 		p.gate.RUnlock()
 		if err != nil || werr != nil {
