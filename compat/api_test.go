@@ -296,4 +296,4 @@ func echo(rw *bufio.ReadWriter, r *http.Request) {
 }
 
 // deadline is for what must not hang a test.
-const deadline = 20 * time.Second
+const deadline = 2 * time.Minute

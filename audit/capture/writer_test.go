@@ -82,7 +82,7 @@ func TestWatchEvents(t *testing.T) {
 // waitFor waits until the sink has these stages: the client may have its answer first.
 func waitFor(t *testing.T, m *memory, stages string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

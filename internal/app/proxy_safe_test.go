@@ -156,7 +156,7 @@ func TestProxyReadsKubeconfigAgain(t *testing.T) {
 	settings, _ := flags.Read(flags.Parse([]string{"--audit-policy-file=" + filepath.Join(dir, "policy.yaml"), "--audit-log-path=" + filepath.Join(dir, "audit.log")}), flags.Latest)
 	p, err := NewProxy(t.Context(), ProxyOptions{
 		Listen: "127.0.0.1:0", HealthListen: "127.0.0.1:0", Kubeconfig: file, Audit: settings,
-		Sinks: SinkOptions{Sync: "never"}, Grace: time.Second, Logger: slog.New(slog.DiscardHandler),
+		Sinks: SinkOptions{Sync: "never"}, Grace: time.Minute, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

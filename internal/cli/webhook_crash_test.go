@@ -43,7 +43,7 @@ func TestWebhookCrash(t *testing.T) {
 	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	work := make(chan []audit.Event)
 	var senders sync.WaitGroup
@@ -70,7 +70,7 @@ func TestWebhookCrash(t *testing.T) {
 		select {
 		case work <- b.Events:
 		case <-ctx.Done():
-			t.Fatal("not done after three minutes")
+			t.Fatal("not done after ten minutes")
 		}
 	}
 	close(work)
@@ -140,7 +140,7 @@ func (d *mortal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(target) },
 		// A connection of its own: the server is another one the next time.
-		Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: time.Second}).DialContext},
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: time.Minute}).DialContext},
 		ModifyResponse: func(res *http.Response) error {
 			if onAnswer && res.StatusCode == http.StatusOK {
 				d.kill(s, &d.answered)

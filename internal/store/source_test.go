@@ -444,7 +444,7 @@ func TestHistogram(t *testing.T) {
 func TestSlowReaders(t *testing.T) {
 	s := openTestStore(t, t.TempDir())
 	fill(t, s, sampleEvents(t), 2)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // never, unless they do
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // never, unless they do
 	defer cancel()
 	const readers = 2 * defaultQueries
 	var reading, done sync.WaitGroup
