@@ -366,7 +366,7 @@ func TestSSHCancelledWhileItHangs(t *testing.T) {
 // proxy stands between and can cut or hang its connections.
 type proxy struct {
 	address string
-	gate    sync.RWMutex // held to write what was read
+	gate    sync.RWMutex  // held to write what was read
 	held    chan struct{} // has one when something hangs
 	mu      sync.Mutex
 	conns   []net.Conn
