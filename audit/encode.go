@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -17,8 +18,12 @@ import (
 // An error, for a body that is not JSON, leaves dst as it was. A body nested so deep
 // that the line could not be decoded is one.
 func (r *Record) AppendJSON(dst []byte) ([]byte, error) {
-	e := encoder{dst: slices.Grow(dst, r.size())}
-	if err := e.record(r); err != nil {
+	var e encoder
+	var some [8]member[[]string]
+	var few [8]member[string]
+	extra, annotations := sorted(some[:0], r.User.Extra), sorted(few[:0], r.Annotations)
+	e.dst = slices.Grow(dst, r.size(extra, annotations))
+	if err := e.record(r, extra, annotations); err != nil {
 		return dst, err
 	}
 	return e.dst, nil
@@ -27,11 +32,15 @@ func (r *Record) AppendJSON(dst []byte) ([]byte, error) {
 // Event encodes r and returns what [Decode] makes of the line, in one allocation unless a body was mostly spaces: its
 // columns share the strings and lists of r, which must not be changed any more.
 func (r *Record) Event() (ev Event, err error) {
-	e := encoder{dst: make([]byte, 0, r.size())}
-	if err := e.record(r); err != nil {
+	var e encoder
+	var some [8]member[[]string]
+	var few [8]member[string]
+	extra, annotations := sorted(some[:0], r.User.Extra), sorted(few[:0], r.Annotations)
+	e.dst = make([]byte, 0, r.size(extra, annotations))
+	if err := e.record(r, extra, annotations); err != nil {
 		return Event{}, err
 	}
-	r.columns(&ev)
+	r.columns(&ev, extra, annotations)
 	if e.invalid {
 		cleanColumns(&ev)
 	}
@@ -44,13 +53,16 @@ func (r *Record) Event() (ev Event, err error) {
 
 // size is how many bytes a line needs in which nothing is escaped, and the padding
 // that checking a body takes.
-func (r *Record) size() int {
+func (r *Record) size(extra []member[[]string], annotations []member[string]) int {
 	// All keys of an event, its user and its object are 620 bytes; the rest is for times and numbers.
 	n := 704 + pad + len(r.Level) + len(r.AuditID) + len(r.Stage) + len(r.RequestURI) + len(r.Verb) +
-		r.User.size() + len(r.ImpersonationConstraint) + listSizeOf(r.SourceIPs) + len(r.UserAgent) +
+		r.User.size(extra) + len(r.ImpersonationConstraint) + listSizeOf(r.SourceIPs) + len(r.UserAgent) +
 		len(r.RequestObject) + len(r.ResponseObject)
 	if u := r.ImpersonatedUser; u != nil {
-		n += u.size() + 64
+		n += u.size(nil) + 64
+		for k, v := range u.Extra {
+			n += len(k) + listSizeOf(v) + 8
+		}
 	}
 	if o := r.ObjectRef; o != nil {
 		n += len(o.Resource) + len(o.Namespace) + len(o.Name) + len(o.UID) +
@@ -59,16 +71,16 @@ func (r *Record) size() int {
 	if s := r.ResponseStatus; s != nil {
 		n += len(s.Status) + len(s.Message) + len(s.Reason) + len(s.Details)
 	}
-	for k, v := range r.Annotations {
-		n += len(k) + len(v) + 6
+	for i := range annotations {
+		n += len(annotations[i].key) + len(annotations[i].value) + 6
 	}
 	return n
 }
 
-func (u *UserInfo) size() int {
+func (u *UserInfo) size(extra []member[[]string]) int {
 	n := len(u.Username) + len(u.UID) + listSizeOf(u.Groups)
-	for k, v := range u.Extra {
-		n += len(k) + listSizeOf(v) + 8
+	for i := range extra {
+		n += len(extra[i].key) + listSizeOf(extra[i].value) + 8
 	}
 	return n
 }
@@ -88,7 +100,42 @@ type encoder struct {
 	invalid bool
 }
 
-func (e *encoder) record(r *Record) (err error) {
+// member is a key of a map with its value. A map's members are taken out once: walking a map takes as long as
+// writing it.
+type member[V any] struct {
+	key   string
+	value V
+}
+
+// manyMembers is from where on a map is sorted otherwise: its keys are a client's to choose.
+const manyMembers = 32
+
+// sorted appends the members of m to list by their keys. It inserts: maps are small, and a
+// function that compares would put list on the heap.
+func sorted[V any](list []member[V], m map[string]V) []member[V] {
+	if len(m) == 0 {
+		return list
+	}
+	if len(m) > manyMembers {
+		many := make([]member[V], 0, len(m))
+		for k, v := range m {
+			many = append(many, member[V]{k, v})
+		}
+		slices.SortFunc(many, func(a, b member[V]) int { return strings.Compare(a.key, b.key) })
+		return many
+	}
+	for k, v := range m {
+		i := len(list)
+		list = append(list, member[V]{})
+		for ; i > 0 && list[i-1].key > k; i-- {
+			list[i] = list[i-1]
+		}
+		list[i] = member[V]{k, v}
+	}
+	return list
+}
+
+func (e *encoder) record(r *Record, extra []member[[]string], annotations []member[string]) error {
 	e.dst = append(e.dst, head...)
 	e.text(r.Level)
 	e.field(`","auditID":"`, r.AuditID)
@@ -96,10 +143,10 @@ func (e *encoder) record(r *Record) (err error) {
 	e.field(`","requestURI":"`, r.RequestURI)
 	e.field(`","verb":"`, r.Verb)
 	e.dst = append(e.dst, `","user":`...)
-	e.user(&r.User)
+	e.user(&r.User, extra)
 	if r.ImpersonatedUser != nil {
 		e.dst = append(e.dst, `,"impersonatedUser":`...)
-		e.user(r.ImpersonatedUser)
+		e.user(r.ImpersonatedUser, sorted(nil, r.ImpersonatedUser.Extra))
 	}
 	if r.ImpersonationConstraint != "" {
 		e.dst = append(e.dst, `,"authenticationMetadata":{"impersonationConstraint":"`...)
@@ -131,8 +178,8 @@ func (e *encoder) record(r *Record) (err error) {
 	if err := e.time(`,"stageTimestamp":`, r.Time); err != nil {
 		return err
 	}
-	if len(r.Annotations) > 0 {
-		e.annotations(r.Annotations)
+	if len(annotations) > 0 {
+		e.annotations(annotations)
 	}
 	e.dst = append(e.dst, '}')
 	return nil
@@ -161,7 +208,7 @@ func (e *encoder) comma(first int) {
 	}
 }
 
-func (e *encoder) user(u *UserInfo) {
+func (e *encoder) user(u *UserInfo, extra []member[[]string]) {
 	first := len(e.dst)
 	e.dst = append(e.dst, '{')
 	e.member(first, `"username":"`, u.Username)
@@ -171,15 +218,14 @@ func (e *encoder) user(u *UserInfo) {
 		e.dst = append(e.dst, `"groups":`...)
 		e.list(u.Groups)
 	}
-	if len(u.Extra) > 0 {
+	if len(extra) > 0 {
 		e.comma(first)
 		e.dst = append(e.dst, `"extra":{`...)
 		inner := len(e.dst) - 1
-		var few [16]string
-		for _, k := range sortedKeys(few[:0], u.Extra) {
+		for i := range extra {
 			e.comma(inner)
-			e.field(`"`, k)
-			if v := u.Extra[k]; v == nil {
+			e.field(`"`, extra[i].key)
+			if v := extra[i].value; v == nil {
 				e.dst = append(e.dst, `":null`...)
 			} else {
 				e.dst = append(e.dst, `":`...)
@@ -222,28 +268,16 @@ func (e *encoder) status(s *Status) error {
 	return nil
 }
 
-func (e *encoder) annotations(m map[string]string) {
+func (e *encoder) annotations(list []member[string]) {
 	e.dst = append(e.dst, `,"annotations":{`...)
 	first := len(e.dst) - 1
-	var few [16]string
-	for _, k := range sortedKeys(few[:0], m) {
+	for i := range list {
 		e.comma(first)
-		e.field(`"`, k)
-		e.field(`":"`, m[k])
+		e.field(`"`, list[i].key)
+		e.field(`":"`, list[i].value)
 		e.dst = append(e.dst, '"')
 	}
 	e.dst = append(e.dst, '}')
-}
-
-// sortedKeys appends the keys of m to keys in their order.
-func sortedKeys[V any](keys []string, m map[string]V) []string {
-	for k := range m {
-		keys = append(keys, k)
-	}
-	if len(keys) > 1 {
-		slices.Sort(keys)
-	}
-	return keys
 }
 
 func (e *encoder) list(list []string) {
@@ -283,38 +317,51 @@ func (e *encoder) time(key string, t Time) error {
 	return nil
 }
 
-// columns sets e to what Decode finds in the line of r, but for strings that are not UTF-8.
-func (r *Record) columns(e *Event) {
-	*e = Event{
+// columns sets ev to what Decode finds in the line of r, but for strings that are not UTF-8.
+func (r *Record) columns(ev *Event, extra []member[[]string], annotations []member[string]) {
+	*ev = Event{
 		Time: r.Time, Received: r.Received,
 		AuditID: r.AuditID, Stage: r.Stage, Level: r.Level, Verb: r.Verb,
 		User: r.User.Username, UserUID: r.User.UID, Groups: noneIfEmpty(r.User.Groups),
 		SourceIPs: noneIfEmpty(r.SourceIPs), Agent: r.UserAgent, URI: r.RequestURI,
-		CredentialID:   firstOf(r.User.Extra["authentication.kubernetes.io/credential-id"]),
-		Pod:            firstOf(r.User.Extra["authentication.kubernetes.io/pod-name"]),
-		Decision:       r.Annotations["authorization.k8s.io/decision"],
-		DecisionReason: r.Annotations["authorization.k8s.io/reason"],
-		Truncated:      r.Annotations["audit.k8s.io/truncated"] == "true",
-		Version:        "v1",
-		Rule:           r.Rule,
+		Version: "v1",
+		Rule:    r.Rule,
 	}
-	if e.Time == yearOne {
-		e.Time = 0
+	for i := range extra {
+		switch v := extra[i].value; extra[i].key {
+		case "authentication.kubernetes.io/credential-id":
+			ev.CredentialID = firstOf(v)
+		case "authentication.kubernetes.io/pod-name":
+			ev.Pod = firstOf(v)
+		}
 	}
-	if e.Received == yearOne {
-		e.Received = 0
+	for i := range annotations {
+		switch v := annotations[i].value; annotations[i].key {
+		case "authorization.k8s.io/decision":
+			ev.Decision = v
+		case "authorization.k8s.io/reason":
+			ev.DecisionReason = v
+		case "audit.k8s.io/truncated":
+			ev.Truncated = v == "true"
+		}
+	}
+	if ev.Time == yearOne {
+		ev.Time = 0
+	}
+	if ev.Received == yearOne {
+		ev.Received = 0
 	}
 	if u := r.ImpersonatedUser; u != nil {
-		e.AsUser, e.AsGroups = u.Username, noneIfEmpty(u.Groups)
+		ev.AsUser, ev.AsGroups = u.Username, noneIfEmpty(u.Groups)
 	}
 	if o := r.ObjectRef; o != nil {
-		e.APIGroup, e.APIVersion, e.Resource, e.Subresource = o.APIGroup, o.APIVersion, o.Resource, o.Subresource
-		e.Namespace, e.Name, e.ObjectUID = o.Namespace, o.Name, o.UID
+		ev.APIGroup, ev.APIVersion, ev.Resource, ev.Subresource = o.APIGroup, o.APIVersion, o.Resource, o.Subresource
+		ev.Namespace, ev.Name, ev.ObjectUID = o.Namespace, o.Name, o.UID
 	}
 	if s := r.ResponseStatus; s != nil {
-		e.Code, e.Reason, e.Message = s.Code, s.Reason, s.Message
+		ev.Code, ev.Reason, ev.Message = s.Code, s.Reason, s.Message
 	}
-	e.derive()
+	ev.derive()
 }
 
 func noneIfEmpty(list []string) []string {

@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -12,14 +13,48 @@ const hexDigits = "0123456789abcdef"
 // text appends s as it stands between the quotes of a JSON string, by the rules of
 // encoding/json with HTML escaping. Most strings are clean and are copied at once.
 func (e *encoder) text(s string) {
-	i := cleanRun(s)
-	e.dst = append(e.dst, s[:i]...)
-	for i < len(s) {
-		i += e.escaped(s[i:])
-		n := cleanRun(s[i:])
-		e.dst = append(e.dst, s[i:i+n]...)
-		i += n
+	for {
+		n := e.run(s)
+		if n == len(s) {
+			return
+		}
+		n += e.escaped(s[n:])
+		s = s[n:]
 	}
+}
+
+// run appends what s begins with that a line has as it is (ASCII but for control characters,
+// quotes, backslashes, <, > and &), and tells how many bytes that is. It copies while it looks.
+func (e *encoder) run(s string) int {
+	n := len(e.dst)
+	dst := slices.Grow(e.dst, len(s))
+	from, to := src{unsafe.Pointer(unsafe.StringData(s))}, dst[n:n+len(s)]
+	i, last := 0, len(s)-8
+	if last >= 0 {
+		for i < last {
+			x := from.word(i)
+			binary.LittleEndian.PutUint64(to[i:], x)
+			if m := marked(x); m != 0 {
+				if i += bits.TrailingZeros64(m) >> 3; !clean[s[i]] {
+					e.dst = dst[:n+i]
+					return i
+				}
+				i -= 7 // a mark that means nothing
+			}
+			i += 8
+		}
+		x := from.word(last) // some bytes twice
+		binary.LittleEndian.PutUint64(to[last:], x)
+		if marked(x) == 0 {
+			e.dst = dst[:n+len(s)]
+			return len(s)
+		}
+	}
+	for ; i < len(s) && clean[s[i]]; i++ {
+		to[i] = s[i]
+	}
+	e.dst = dst[:n+i]
+	return i
 }
 
 // escaped appends the first character of s, and tells how many bytes it has.
@@ -55,29 +90,6 @@ func (e *encoder) escaped(s string) int {
 		e.dst = append(e.dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 	}
 	return 1
-}
-
-// cleanRun is how many bytes s begins with that a line has as they are: ASCII but for
-// control characters, quotes, backslashes, <, > and &.
-func cleanRun(s string) int {
-	p := unsafe.Pointer(unsafe.StringData(s))
-	i := 0
-	for ; i+8 <= len(s); i += 8 {
-		x := binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, i))[:])
-		if m := marked(x); m != 0 {
-			n := bits.TrailingZeros64(m) >> 3
-			if !clean[s[i+n]] {
-				return i + n
-			}
-			i += n + 1 - 8 // a mark that means nothing
-		}
-	}
-	for ; i < len(s); i++ {
-		if !clean[s[i]] {
-			break
-		}
-	}
-	return i
 }
 
 // marked marks (0x80) the first byte of x that ends a run to be copied as it is: control

@@ -15,6 +15,9 @@ type logSink struct{ w *logfile.Writer }
 // Send implements [pipeline.Sink].
 func (s logSink) Send(ctx context.Context, events []audit.Event) error {
 	err := s.w.WriteEvents(ctx, events)
+	if err == nil {
+		return nil
+	}
 	var we *logfile.WriteError
 	if !errors.As(err, &we) {
 		return err

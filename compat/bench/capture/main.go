@@ -126,25 +126,18 @@ func ktrail(ctx context.Context, argv ...string) (*side, error) {
 		return nil, err
 	}
 	r := record()
-	return &side{
-		send: func() error {
-			e, err := r.Event()
-			if err != nil {
+	batch := make([]audit.Event, chunk) // room that is used again, as in capture.Handler and pipeline.Batch
+	send := func(events []audit.Event) (err error) {
+		for i := range events {
+			if events[i], err = r.Event(); err != nil {
 				return err
 			}
-			return b.Send(ctx, []audit.Event{e})
-		},
-		many: func() error {
-			batch := make([]audit.Event, chunk)
-			for i := range batch {
-				e, err := r.Event()
-				if err != nil {
-					return err
-				}
-				batch[i] = e
-			}
-			return b.Send(ctx, batch)
-		},
+		}
+		return b.Send(ctx, events)
+	}
+	return &side{
+		send: func() error { return send(batch[:1]) },
+		many: func() error { return send(batch) },
 		close: func() error {
 			ctx, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()
