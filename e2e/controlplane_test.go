@@ -103,7 +103,7 @@ func (n *node) run(t *testing.T, program string, args ...string) string {
 }
 
 func (n *node) kubectl(args ...string) (string, error) {
-	out, err := exec.Command("kubectl", append([]string{"--kubeconfig", "/etc/kubernetes/super-admin.conf", "--request-timeout=10s"}, args...)...).CombinedOutput()
+	out, err := exec.Command("kubectl", append([]string{"--kubeconfig", "/etc/kubernetes/super-admin.conf", "--request-timeout=1m"}, args...)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, out)
 	}

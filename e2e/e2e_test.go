@@ -244,7 +244,7 @@ func startAPIServer(t *testing.T, bin, dir string, more ...string) *apiServer {
 	}, more...)...),
 		filepath.Join(dir, "apiserver.log"))
 	api := &apiServer{url: "https://" + addr, cmd: cmd, client: &http.Client{
-		Timeout:   30 * time.Second,
+		Timeout:   2 * time.Minute,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, // its own certificate, made a second ago on loopback
 	}}
 	waitFor(t, "API server ready", func() error {
@@ -365,7 +365,7 @@ func kill(t *testing.T, c *exec.Cmd) {
 }
 
 func ok(url string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -385,7 +385,7 @@ func ok(url string) error {
 
 func waitFor(t *testing.T, what string, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	var err error
 	for time.Now().Before(deadline) {
 		if err = try(); err == nil {

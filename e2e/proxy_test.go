@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"context"
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -158,18 +159,65 @@ func (p *proxied) kubeconfig(way, user string) string {
 
 // kubectl returns what it printed on both streams.
 func (p *proxied) kubectl(way, user, stdin string, args ...string) (string, error) {
-	return p.kubectlFor(30*time.Second, way, user, stdin, args...)
+	return p.kubectlUntil(nil, way, user, stdin, args...)
 }
 
-// kubectlFor ends it after some time with SIGKILL: to the proxy, a client that is gone.
-func (p *proxied) kubectlFor(limit time.Duration, way, user, stdin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(p.bin, "kubectl"), args...)
+func (p *proxied) kubectlUntil(says *regexp.Regexp, way, user, stdin string, args ...string) (string, error) {
+	c := exec.Command(filepath.Join(p.bin, "kubectl"), args...)
 	c.Env = append(os.Environ(), "HOME="+p.dir, "KUBECONFIG="+p.kubeconfig(way, user), "KUBECACHEDIR="+filepath.Join(p.dir, "cache-"+way+"-"+user))
 	c.Stdin = strings.NewReader(stdin)
-	out, err := c.CombinedOutput()
-	return string(out), err
+	return until(c, says)
+}
+
+// until runs a command and returns what it printed on both streams. If says is not nil it is
+// killed two seconds after it said so, which is to the server a client that is gone. What says
+// nothing of it, or does not end, is killed after two minutes.
+func until(c *exec.Cmd, says *regexp.Regexp) (string, error) {
+	out := &heard{says: says, said: make(chan struct{})}
+	c.Stdout, c.Stderr = out, out
+	if err := c.Start(); err != nil {
+		return "", err
+	}
+	_, _ = out.Write(nil) // that it is there may be all that is waited for
+	ended := make(chan struct{})
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		select {
+		case <-ended:
+			return
+		case <-out.said:
+		case <-time.After(2 * time.Minute):
+		}
+		select {
+		case <-ended:
+		case <-time.After(2 * time.Second):
+		}
+		_ = c.Process.Kill()
+	}()
+	err := c.Wait()
+	close(ended)
+	<-killed
+	return out.text.String(), err
+}
+
+// heard is what a program has printed, and closes said when that is what is waited for.
+type heard struct {
+	says *regexp.Regexp
+	said chan struct{}
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.text.Write(p)
+	if h.says != nil && h.says.Match(h.text.Bytes()) {
+		close(h.said)
+		h.says = nil
+	}
+	return len(p), nil
 }
 
 func (p *proxied) must(t *testing.T, way, user, stdin string, args ...string) string {
@@ -213,7 +261,7 @@ func (p *proxied) send(t *testing.T, server, user, method, path, contentType, bo
 	// The proxy comes from another address.
 	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
 	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, DialContext: from.DialContext}
-	res, err := (&http.Client{Transport: transport, Timeout: 30 * time.Second}).Do(r)
+	res, err := (&http.Client{Transport: transport, Timeout: 2 * time.Minute}).Do(r)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
@@ -230,12 +278,12 @@ func TestProxy(t *testing.T) {
 	p := startProxied(t)
 	begun := time.Now()
 	for _, s := range kubectlSteps {
-		limit := 30 * time.Second
-		if strings.Contains(s.args, "--watch") {
-			limit = 2 * time.Second
-		}
-		out, err := p.kubectlFor(limit, "proxied", s.user, s.stdin, strings.Fields(s.args)...)
 		want := regexp.MustCompile(s.says)
+		var says *regexp.Regexp
+		if strings.Contains(s.args, "--watch") {
+			says = want
+		}
+		out, err := p.kubectlUntil(says, "proxied", s.user, s.stdin, strings.Fields(s.args)...)
 		if (err != nil) != s.fails || !want.MatchString(out) {
 			t.Errorf("kubectl %s as %s: %v, want %q\n%.1000s", s.args, s.user, err, s.says, out)
 		}

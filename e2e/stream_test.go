@@ -2,16 +2,15 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -42,17 +41,14 @@ func TestInsideStreams(t *testing.T) {
 		filepath.Join(n.lab, "proxy.log"))
 	waitFor(t, "the proxy", func() error { return ok("http://" + admin + "/readyz") })
 	config := write(t, n.lab, "proxied.conf", strings.ReplaceAll(string(n.read(t, "/etc/kubernetes/super-admin.conf")), nodeIP+":6443", addr))
-	kubectl := func(limit time.Duration, args string, env ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		c := exec.CommandContext(ctx, "kubectl", append([]string{"--kubeconfig", config, "-n", "kube-system"}, strings.Fields(args)...)...)
+	kubectl := func(says *regexp.Regexp, args string, env ...string) (string, error) {
+		c := exec.Command("kubectl", append([]string{"--kubeconfig", config, "-n", "kube-system"}, strings.Fields(args)...)...)
 		c.Env = append(os.Environ(), env...)
-		out, err := c.CombinedOutput()
-		return string(out), err
+		return until(c, says)
 	}
 	etcd := "etcd-" + nodeName
 	waitFor(t, "the pod of etcd", func() error {
-		out, err := kubectl(10*time.Second, "get pod "+etcd+" -o jsonpath={.status.containerStatuses[0].ready}")
+		out, err := kubectl(nil, "get pod "+etcd+" -o jsonpath={.status.containerStatuses[0].ready}")
 		if err != nil || out != "true" {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -77,11 +73,11 @@ func TestInsideStreams(t *testing.T) {
 		{"get --raw /api/v1/nodes/" + nodeName + "/proxy/healthz", "", false, false, "ok"},
 		{"get --raw /api/v1/namespaces/kube-system/pods/" + etcd + ":2381/proxy/version", "", false, true, "connection refused"},
 	} {
-		limit := 20 * time.Second
+		var says *regexp.Regexp
 		if s.killed {
-			limit = 2 * time.Second
+			says = regexp.MustCompile(regexp.QuoteMeta(s.says))
 		}
-		out, err := kubectl(limit, s.args, s.env)
+		out, err := kubectl(says, s.args, s.env)
 		if (err != nil) != s.fails || !strings.Contains(out, s.says) {
 			t.Errorf("kubectl %s %s: %v, want %q\n%s", s.args, s.env, err, s.says, out)
 		}

@@ -105,7 +105,7 @@ func TestWebhook(t *testing.T) {
 			}
 			config := write(t, dir, "webhook.conf", fmt.Sprintf(kubeconfigText, "https://"+r.hook, ca.file, user))
 			api := startAPIServer(t, bin, dir, "--audit-log-maxsize", "0", "--audit-webhook-config-file", config,
-				"--audit-webhook-initial-backoff", map[bool]string{true: "300ms", false: "1s"}[by.outage > 0],
+				"--audit-webhook-initial-backoff", map[bool]string{true: "300ms", false: "3s"}[by.outage > 0],
 				"--audit-webhook-batch-max-wait", "300ms", "--audit-webhook-batch-max-size", "50", "--audit-webhook-batch-throttle-qps", "50")
 
 			stopLoad := load(t, api.url, api.client)
@@ -186,8 +186,11 @@ func givenUp(t *testing.T, log string) map[string]bool {
 	return gone
 }
 
+// enough is how many requests there are at least, however slow the machine is.
+const enough = 2500
+
 // load has four clients make, change and remove config maps until it is told to
-// end. What is refused or broken off is logged like all else.
+// end, and has sent enough. What is refused or broken off is logged like all else.
 func load(t *testing.T, server string, client *http.Client) (end func() int64) {
 	var stop atomic.Bool
 	var done sync.WaitGroup
@@ -206,6 +209,9 @@ func load(t *testing.T, server string, client *http.Client) (end func() int64) {
 		})
 	}
 	return func() int64 {
+		for n.Load() < enough && !t.Failed() {
+			time.Sleep(10 * time.Millisecond)
+		}
 		stop.Store(true)
 		done.Wait()
 		return n.Load()
