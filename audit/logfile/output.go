@@ -229,11 +229,10 @@ func (o *output) look() {
 	if o.stream || o.f == nil {
 		return
 	}
-	now := time.Now()
-	if now.Sub(o.looked) < lookLive {
+	if time.Since(o.looked) < lookLive { // half of a time.Now
 		return
 	}
-	o.looked = now
+	o.looked = time.Now()
 	there, err := o.here()
 	if err != nil || there {
 		return
