@@ -25,7 +25,7 @@ export function listenKeys(on) {
       return;
     }
     if (typing || document.querySelector("dialog[open]")) return;
-    if (going > performance.now()) {
+    if (going > e.timeStamp) {
       going = 0;
       const a = document.querySelector(`.views a[data-go="${CSS.escape(e.key)}"]`);
       if (a instanceof HTMLElement) {
@@ -35,7 +35,7 @@ export function listenKeys(on) {
       }
     }
     if (e.key === "g") {
-      going = performance.now() + 1500;
+      going = e.timeStamp + 1500; // when it was pressed, however late a busy page comes to it
       return;
     }
     if (e.key === "/") {
