@@ -216,6 +216,8 @@ type scanner struct {
 	number map[string][]int64
 	spare  [][]int32 // memory for codes
 	folded []int32
+	// answers of asked, valid until it is called again.
+	answers []bool
 }
 
 // coded is a column of a row group: for each row the number of its value.
@@ -277,47 +279,46 @@ func (w *scanner) keep(want func(row int32) bool) {
 	w.rows = kept
 }
 
-// filter keeps the rows of which a condition is true. It is asked once for each
-// combination of values.
+// filter keeps the rows of which a condition is true.
 func (w *scanner) filter(c condition) error {
 	if len(w.rows) == 0 {
 		return nil
 	}
-	var codes []int32 // by row
-	var n int
-	if len(c.columns) == 1 {
-		one, err := w.column(c.columns[0])
-		if err != nil {
-			return err
+	yes, err := w.asked(c)
+	if err != nil {
+		return err
+	}
+	kept := w.rows[:0]
+	for i, row := range w.rows {
+		if yes[i] {
+			kept = append(kept, row)
 		}
-		codes, n = one.codes, one.n
-	} else {
-		folded, m, err := w.fold(c.columns)
-		if err != nil {
-			return err
-		}
-		codes, n = make([]int32, w.group.NumRows()), m
-		for i, row := range w.rows {
-			codes[row] = folded[i]
-		}
+	}
+	w.rows = kept
+	return nil
+}
+
+// asked is of which rows a condition is true, one for each of w.rows. It is asked
+// once for each combination of values.
+func (w *scanner) asked(c condition) ([]bool, error) {
+	codes, n, err := w.fold(c.columns)
+	if err != nil {
+		return nil, err
 	}
 	const unknown, no, yes = 0, 1, 2
 	known := make([]byte, n)
-	kept := w.rows[:0]
-	for _, row := range w.rows {
-		k := &known[codes[row]]
+	w.answers = slices.Grow(w.answers[:0], len(w.rows))[:len(w.rows)]
+	for i, row := range w.rows {
+		k := &known[codes[i]]
 		if *k == unknown {
 			w.set(c.columns, row)
 			if *k = no; c.match(&w.event) {
 				*k = yes
 			}
 		}
-		if *k == yes {
-			kept = append(kept, row)
-		}
+		w.answers[i] = *k == yes
 	}
-	w.rows = kept
-	return nil
+	return w.answers, nil
 }
 
 // set writes a row's values of columns, which were read, to the event.

@@ -131,8 +131,11 @@ func (w *scanner) texts(c *coded, path []string, fn func(p parquet.Page, codes [
 	}
 	c.n = d.Len()
 	texts := make([]string, c.n)
+	values := d.Page().Data()
+	bytes, ends := values.ByteArray()
+	all := string(bytes) // once for all: who keeps a text for longer than the row group clones it
 	for i := range texts {
-		texts[i] = string(d.Index(int32(i)).ByteArray())
+		texts[i] = all[ends[i]:ends[i+1]]
 	}
 	return texts, nil
 }

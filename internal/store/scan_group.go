@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -49,7 +50,11 @@ func (ts tallies) add(keys []string, numbers []int64, n counted) error {
 		if ts.left.Add(-scanGroup-2*int64(len(id))) < 0 {
 			return errEngine
 		}
-		ts.groups[string(id)] = &tally{slices.Clone(keys), slices.Clone(numbers), n}
+		t = &tally{make([]string, len(keys)), slices.Clone(numbers), n}
+		for i, k := range keys {
+			t.keys[i] = strings.Clone(k)
+		}
+		ts.groups[string(id)] = t
 		return nil
 	}
 	t.Count += n.Count
@@ -143,23 +148,22 @@ func (w *scanner) each(of sums, fn func(counted) error) error {
 	return nil
 }
 
-// tallied scans for the events that meet all conditions, and gives the n tallies
-// that count makes of them.
-func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range, conditions []condition, n int, count func(*scanner, []tallies) error) ([]tallies, error) {
+// scanMatching scans for the events that meet all conditions, and calls fn with
+// those of each row group that has any; left are the bytes that the groups it
+// makes of them may take.
+func (s *Store) scanMatching(ctx context.Context, segments []*segment, r query.Range, conditions []condition, fn func(w *scanner, left *atomic.Int64) error) error {
 	if len(segments) > scanSegments || cap(s.scans) == 0 {
-		return nil, errEngine
+		return errEngine
 	}
 	select {
 	case s.scanning <- struct{}{}:
 		defer func() { <-s.scanning }()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	var left atomic.Int64
 	left.Store(cmp.Or(s.opts.MemoryLimit, defaultMemory) / int64(cap(s.scanning)))
-	var mu sync.Mutex
-	found := map[*scanner][]tallies{}
-	err := s.scan(ctx, segments, r, func(w *scanner) error {
+	return s.scan(ctx, segments, r, func(w *scanner) error {
 		for _, c := range conditions {
 			if err := w.filter(c); err != nil {
 				return err
@@ -168,10 +172,20 @@ func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range,
 		if len(w.rows) == 0 {
 			return nil
 		}
+		return fn(w, &left)
+	})
+}
+
+// tallied scans for the events that meet all conditions, and gives the n tallies
+// that count makes of them.
+func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range, conditions []condition, n int, count func(*scanner, []tallies) error) ([]tallies, error) {
+	var mu sync.Mutex
+	found := map[*scanner][]tallies{}
+	err := s.scanMatching(ctx, segments, r, conditions, func(w *scanner, left *atomic.Int64) error {
 		mu.Lock()
 		mine := found[w]
 		if mine == nil {
-			mine = newTallies(n, &left)
+			mine = newTallies(n, left)
 			found[w] = mine
 		}
 		mu.Unlock()
@@ -195,7 +209,7 @@ func (s *Store) tallied(ctx context.Context, segments []*segment, r query.Range,
 		}
 	}
 	if all == nil {
-		all = newTallies(n, &left)
+		all = newTallies(n, nil)
 	}
 	return all, nil
 }

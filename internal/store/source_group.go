@@ -38,9 +38,13 @@ func (s *Store) Groups(ctx context.Context, rs []query.GroupRequest) ([][]query.
 		if len(sn.Segments) == 0 {
 			return nil
 		}
-		scanned, err := s.scanGroups(ctx, sn.Segments, rs[0].Filter, rs[0].Range, b.all)
-		if err == nil {
-			out = scanned
+		if len(rs) == 1 && b.all[0].countable() {
+			out[0], err = s.scanTop(ctx, sn.Segments, &b.all[0])
+		} else {
+			var scanned [][]query.GroupRow
+			if scanned, err = s.scanGroups(ctx, sn.Segments, rs[0].Filter, rs[0].Range, b.all); err == nil {
+				out = scanned
+			}
 		}
 		if !errors.Is(err, errEngine) {
 			return err

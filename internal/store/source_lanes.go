@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -28,8 +29,21 @@ func (s *Store) Lanes(ctx context.Context, r query.LanesRequest, yield func(int,
 		if len(sn.Segments) == 0 || len(r.Objects) == 0 {
 			return nil
 		}
-		// The rows are sorted, so that all segments are read before the first comes: a
-		// second try, without a damaged one, repeats nothing.
+		// All segments are read before the first mark comes: a second try, without a
+		// damaged one, repeats nothing.
+		marks, err := s.scanLanes(ctx, sn.Segments, r, classes, outcomes)
+		if !errors.Is(err, errEngine) {
+			if err == nil {
+				err = yieldMarks(ctx, marks, func(i int, m *laneMark) error {
+					caller = yield(i, query.Mark{
+						Bin: m.bin, Class: classes[int(m.kind)/len(outcomes)].Value, Outcome: outcomes[int(m.kind)%len(outcomes)].Value,
+						Count: m.count, Time: m.time, ID: m.id,
+					})
+					return caller
+				})
+			}
+			return err
+		}
 		return s.eng.query(ctx, build(sn.Segments), func(c *chunk) error {
 			for i := range c.n {
 				caller = yield(int(c.number(0, i)), query.Mark{
@@ -47,6 +61,20 @@ func (s *Store) Lanes(ctx context.Context, r query.LanesRequest, yield func(int,
 		return warn, caller
 	}
 	return warn, err
+}
+
+func yieldMarks(ctx context.Context, marks [][]laneMark, yield func(int, *laneMark) error) error {
+	for i, lane := range marks {
+		for k := range lane {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := yield(i, &lane[k]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // lanesSQL is the question over segments. Events are counted by the columns that
