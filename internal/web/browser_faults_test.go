@@ -85,6 +85,8 @@ func (b *tab) promised(expression string) {
 
 // forgive takes the console's word of answers that are errors.
 func (b *tab) forgive() {
+	b.t.Helper()
+	b.listened()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.messages = slices.DeleteFunc(b.messages, func(m string) bool { return strings.Contains(m, "Failed to load resource") })
@@ -166,7 +168,9 @@ func TestFaultsInChromium(t *testing.T) {
 		f.holds("/page/status", hold)
 		before := f.count("/page/status")
 		eval[bool](b, `(() => { for (let i = 0; i < 5; i++) document.dispatchEvent(new Event("visibilitychange")); return true })()`)
-		b.is(`performance.getEntriesByType("resource").length > 0`)
+		for f.count("/page/status") == before { // hangs if it does not ask
+			b.promised(`fetch("/livez").then((r) => r.ok)`)
+		}
 		b.promised(`fetch("/livez").then((r) => r.ok)`)
 		if n := f.count("/page/status") - before; n != 1 {
 			t.Errorf("%d requests wait for the state", n)

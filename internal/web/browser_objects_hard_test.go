@@ -53,6 +53,8 @@ func (h *held) Day(ctx context.Context, q query.DayQuestion) (query.DayAnswer, e
 
 // forget takes messages out of what the console said: a status that is meant is told there too.
 func (b *tab) forget(part string) {
+	b.t.Helper()
+	b.listened()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.messages = slices.DeleteFunc(b.messages, func(m string) bool { return strings.Contains(m, part) })

@@ -123,6 +123,7 @@ func TestPageInChromium(t *testing.T) {
 		b.t = t
 		b.open(ts.URL + "/")
 		b.is(`document.querySelector(".u-over")`)
+		b.place(`document.querySelector(".u-over")`)
 		box := eval[[]float64](b, `(() => { const r = document.querySelector(".u-over").getBoundingClientRect(); return [r.left, r.top, r.width, r.height] })()`)
 		y := box[1] + box[3]/2
 		b.do(chromedp.DragAndDropXY(box[0]+box[2]*0.7, y, box[0]+box[2]*0.9, y, 5))
@@ -194,6 +195,7 @@ func TestConsoleIsHeard(t *testing.T) {
 	eval[bool](b, `(() => { const s = document.createElement("style"); s.textContent = "body{color:red}"; document.head.append(s); return true })()`)
 	b.is(`getComputedStyle(document.body).color !== "rgb(255, 0, 0)"`)
 	eval[bool](b, `(() => { try { document.body.insertAdjacentHTML("beforeend", "<i onclick=x>"); return false } catch { return true } })()`)
+	b.listened()
 	b.mu.Lock()
 	heard := strings.Join(b.messages, "\n")
 	b.messages = nil

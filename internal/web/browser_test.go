@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
@@ -32,6 +33,7 @@ type tab struct {
 
 	mu       sync.Mutex
 	messages []string
+	last     chan struct{} // has one when lastWord came
 }
 
 // newTab opens a tab of a browser of its own. A message in its console, which
@@ -57,18 +59,19 @@ func newTab(t *testing.T) *tab {
 		chromedp.WSURLReadTimeout(2*time.Minute)) // a machine with much else to do starts a browser slowly
 	alloc, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancel)
-	b := &tab{t: t}
+	b := &tab{t: t, last: make(chan struct{}, 1)}
 	ctx, cancel := chromedp.NewContext(alloc, chromedp.WithListener(func(ev any) {
 		switch e := ev.(type) {
 		case *runtime.EventExceptionThrown:
-			b.note("exception: " + e.ExceptionDetails.Text + fmt.Sprint(e.ExceptionDetails.Exception))
+			b.note("exception: " + e.ExceptionDetails.Text + spoken(e.ExceptionDetails.Exception))
 		case *runtime.EventConsoleAPICalled:
-			b.note(fmt.Sprintf("console.%s %v", e.Type, e.Args))
+			b.note(fmt.Sprintf("console.%s%s", e.Type, spoken(e.Args...)))
 		case *log.EventEntryAdded:
 			b.note(fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL))
 		}
 	}))
 	t.Cleanup(func() {
+		b.listened()
 		_ = chromedp.Do(ctx, chromedp.Stop()) // ends what still loads; the browser goes anyway
 		cancel()
 		b.mu.Lock()
@@ -78,6 +81,12 @@ func newTab(t *testing.T) *tab {
 		}
 	})
 	b.ctx = ctx
+	// What toasts said, which go by themselves, maybe before one looks.
+	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: `window.toasts = [];
+			new MutationObserver((all) => all.forEach((m) => m.addedNodes.forEach((n) => n instanceof Element && n.classList.contains("toast") && window.toasts.push(n.textContent)))).observe(document, { childList: true, subtree: true })`})
+		return err
+	}))
 	b.do(chromedp.EmulateViewport(1280, 800))
 	return b
 }
@@ -85,7 +94,40 @@ func newTab(t *testing.T) *tab {
 func (b *tab) note(m string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if strings.Contains(m, lastWord) {
+		select {
+		case b.last <- struct{}{}:
+		default:
+		}
+		return
+	}
 	b.messages = append(b.messages, m)
+}
+
+// spoken is how the console shows values.
+func spoken(values ...*runtime.RemoteObject) string {
+	var b strings.Builder
+	for _, v := range values {
+		if v != nil {
+			fmt.Fprintf(&b, " %s%s", v.Description, v.Value)
+		}
+	}
+	return b.String()
+}
+
+// lastWord is what a test says in the console to hear all that was said before.
+const lastWord = "that was all up to here"
+
+// listened waits until what the console has said by now has come.
+func (b *tab) listened() {
+	_, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`(console.debug("`+lastWord+`"), true)`))
+	if err != nil {
+		return // the browser is gone, as when a test failed for it
+	}
+	select {
+	case <-b.last:
+	case <-b.ctx.Done():
+	}
 }
 
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
