@@ -151,7 +151,9 @@ func loadEvents(s *server, r *http.Request, p *page) (status int, err error) {
 }
 
 // eventsOwn are the URL's parameters that only the Events view knows: columns are
-// the table's, separated by commas; facets is whether the panel is open.
+// the table's, separated by commas; facets is whether the panel is open. The
+// events that are selected are in the address too, for the script alone
+// (js/selection.js): a row's link with a thousand of them would be no link.
 func eventsOwn() []string { return []string{"event", "cursor", "columns", "facets"} }
 
 func (s *server) getResults(w http.ResponseWriter, r *http.Request) error {

@@ -7,7 +7,6 @@ import * as columns from "./events-columns.js";
 import * as facets from "./facets.js";
 import * as results from "./results.js";
 import * as selection from "./selection.js";
-import { sameQuestion } from "./state.js";
 
 /** @typedef {import("./view.js").App} App */
 /** @typedef {import("./view.js").State} State */
@@ -55,10 +54,11 @@ async function recount() {
 /** @type {import("./view.js").View} */
 export const view = {
   own: ["event", "columns", "facets"],
+  bound: ["selected"],
 
   mount(_root, shell) {
     app = shell;
-    results.listen({ open, addCondition: app.addCondition, again: app.again });
+    results.listen({ open, addCondition: app.addCondition, again: app.again, note: app.note });
     results.adopt();
     detail.listen({ open, addCondition: app.addCondition });
     columns.mount(shell);
@@ -81,10 +81,10 @@ export const view = {
       if (inside && !event) results.focus(before.params.get("event") ?? "");
     }
     results.mark(event);
+    // Another question has other events; asked again, it has the same.
+    selection.update(p);
     // Nobody waits any more for the counts of what was asked before.
     if (why.asked) {
-      // Another question has other events; asked again, it has the same.
-      if (!sameQuestion(p, before.params)) selection.clear();
       chart.stop();
       facets.stop();
       came = [];
@@ -121,7 +121,8 @@ export const view = {
         return true;
       case "x":
       case "X":
-        results.select(results.chosen(), e.key === "X");
+        // A key that is held down means it once.
+        if (!e.repeat) results.select(results.chosen(), e.key === "X");
         return true;
       case "t":
         results.toTop();

@@ -32,7 +32,7 @@ let asking = new AbortController();
 /** The URL as a state, with the question as the server read it. @param {HTMLElement} scope @returns {State} */
 function read(scope) {
   const params = current();
-  params.delete("cursor");
+  for (const n of ["cursor", ...(view.bound ?? [])]) params.delete(n);
   const { cel = "", base: bare = "", last = "", from = "", to = "" } = scope.dataset;
   return {
     params, path: location.pathname, cel: "error" in scope.dataset ? null : cel, base: bare, last, since: from, until: to,
@@ -54,6 +54,13 @@ function go(change, how = {}) {
 
 /** @param {string} path @param {URLSearchParams} p @param {{replace?: boolean, again?: boolean}} [how] */
 function visit(path, p, how = {}) {
+  const was = current();
+  const same = path === location.pathname && sameQuestion(p, was);
+  for (const n of view.bound ?? []) {
+    const value = same ? was.get(n) : null;
+    if (value === null) p.delete(n);
+    else p.set(n, value);
+  }
   const url = address(path, p);
   if (how.replace || url === address(location.pathname, current())) history.replaceState(null, "", url);
   else history.pushState(null, "", url);
@@ -123,7 +130,7 @@ function links() {
   }
   for (const a of document.querySelectorAll(".presets a")) {
     const p = current();
-    p.delete("cursor");
+    for (const n of ["cursor", ...(view.bound ?? [])]) p.delete(n);
     toRange(p, a);
     a.setAttribute("href", address(location.pathname, p));
   }
@@ -142,6 +149,11 @@ const app = {
   go,
   again() {
     visit(location.pathname, current(), { again: true });
+  },
+  note(change) {
+    const p = current();
+    change(p);
+    history.replaceState(null, "", address(location.pathname, p));
   },
   state: () => drawn,
   addCondition(column, value, not) {

@@ -15,10 +15,10 @@ const said = byId("views-said");
 const only = byId("export-only");
 const onlyBox = /** @type {HTMLInputElement} */ (byId("export-chosen"));
 
-/** What is shown, as it is kept: the place in the table and live follow are of the moment. */
+/** What is shown, as it is kept: the place in the table, what is selected and live follow are of the moment. */
 function stateNow() {
   const p = current();
-  for (const name of ["cursor", "live"]) p.delete(name);
+  for (const name of ["cursor", "live", "selected"]) p.delete(name);
   return address(location.pathname, p);
 }
 

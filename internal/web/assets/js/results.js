@@ -447,7 +447,7 @@ pair.append(plus, minus);
 let listening = false;
 
 /**
- * @param {{open: (id: string) => void, addCondition: (column: string, value: string, not: boolean) => void, again: () => void}} on
+ * @param {{open: (id: string) => void, addCondition: (column: string, value: string, not: boolean) => void, again: () => void, note: import("./view.js").App["note"]}} on
  */
 export function listen(on) {
   if (listening) return;
@@ -458,7 +458,7 @@ export function listen(on) {
   fresh.addEventListener("click", toTop);
   selection.listen(() => {
     for (const tr of body?.querySelectorAll("tr.event") ?? []) check(/** @type {HTMLElement} */ (tr));
-  });
+  }, on.note);
   region.addEventListener("focusin", (e) => {
     // The cursor goes where the focus does.
     const tr = e.target instanceof Element ? e.target.closest("tr.event") : null;

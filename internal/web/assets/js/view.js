@@ -16,7 +16,7 @@
 
 /**
  * @typedef {object} State what the URL says
- * @property {URLSearchParams} params all of it: the shared parameters and the view's own
+ * @property {URLSearchParams} params all of it: the shared parameters and the view's own, without those that are bound
  * @property {string} path of the page, such as /actors/alice
  * @property {string | null} cel box, controls and facets together as one filter; null while it is wrong, and then nothing is asked
  * @property {string} base the same without what was chosen in facets
@@ -47,6 +47,8 @@
  * @typedef {object} App what the shell does for a view
  * @property {(change: (p: URLSearchParams) => void, how?: {path?: string, replace?: boolean, again?: boolean}) => void} go
  *   to another state: change edits the parameters (box and controls as they stand); path is another page of the same view
+ * @property {(change: (p: URLSearchParams) => void) => void} note writes what is bound into the address as it is: no entry of
+ *   history, nothing is asked, and what is being written in the box stays as it is
  * @property {() => void} again asks the same once more; what is being written in the box is not part of it
  * @property {() => State} state what is drawn
  * @property {(column: string, value: string, not: boolean) => void} addCondition to the filter
@@ -65,6 +67,8 @@
 /**
  * @typedef {object} View
  * @property {string[]} own the URL's parameters that no other view knows; the same as Own in its page_NAME.go
+ * @property {string[]} [bound] parameters that belong to the question and go with it: what was selected among its answers. They are in the
+ *   address alone: neither in a State's params nor in what is sent to the server, whose links, one in each row, would be as long. The view reads them with current()
  * @property {(root: HTMLElement, app: App) => void} mount
  * @property {(state: State, before: State, why: Why) => void | Promise<void>} update
  * @property {() => void} unmount
