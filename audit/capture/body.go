@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ktrail/ktrail/audit/internal/status"
 	"github.com/ktrail/ktrail/audit/policy"
 )
 
@@ -161,6 +162,9 @@ func (h *handler) readable(body []byte, f format) bool {
 
 // takeObject is takeRequest for what can be recorded. It returns why it was not, if it was not.
 func (x *exchange) takeObject(k *kept, f format, whole bool) (note string) {
+	if !whole && f == formatYAML && !json.Valid(k.buf) {
+		return k.leftOut("were all that was read") // the half of it may be YAML too, and say something else
+	}
 	body, err := x.h.toJSON(k.buf, f)
 	if err != nil {
 		return k.leftOut("cannot be read: " + notePart(err.Error()))
@@ -232,7 +236,7 @@ func (x *exchange) takeAnswerOf(k *kept) (note string) {
 	if err != nil {
 		return k.leftOut("cannot be read: " + notePart(err.Error()))
 	}
-	if w.take == takeRecord {
+	if w.take == takeRecord && !x.long { // of a stream, or of what a pod answers behind proxy, a Status alone
 		if x.decision.OmitManagedFields {
 			body = withoutManagedFields(body)
 		}
@@ -243,11 +247,11 @@ func (x *exchange) takeAnswerOf(k *kept) (note string) {
 
 // takeStatus puts the Status that body is into the record, and is whether it is one. x.mu is held.
 func (x *exchange) takeStatus(body []byte) bool {
-	var s apiStatus
+	var s status.Status
 	var ok bool
 	if x.out.format == formatProtobuf {
 		if s, ok = statusOfProtobuf(body); ok {
-			body = s.json()
+			body = s.JSON()
 		}
 	} else {
 		var err error

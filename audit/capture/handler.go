@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/audit/internal/status"
 	"github.com/ktrail/ktrail/audit/policy"
 )
 
@@ -55,7 +56,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	if h.CheckTimeout && !x.long {
 		if reason := badTimeout(r); reason != "" {
-			x.fail(w, r, received, failure(http.StatusBadRequest, "BadRequest", reason))
+			x.fail(w, r, received, status.Failure(http.StatusBadRequest, "BadRequest", reason))
 			return
 		}
 	}
@@ -146,21 +147,21 @@ func (x *exchange) describe(r *http.Request, received time.Time) {
 }
 
 // answered takes a Status as what the request was answered. The status of HTTP stands over its code.
-func (x *exchange) answered(s *apiStatus) {
-	x.status = *s.record()
+func (x *exchange) answered(s *status.Status) {
+	x.status = *s.Record()
 	x.status.Code = int32(x.out.code) //nolint:gosec // three digits
 }
 
 // fail answers a request that goes no further with s, and records it as the API server
 // does: in one event of the stage ResponseStarted, without a user.
-func (x *exchange) fail(w http.ResponseWriter, r *http.Request, received time.Time, s apiStatus) {
+func (x *exchange) fail(w http.ResponseWriter, r *http.Request, received time.Time, s status.Status) {
 	if x.decide() {
 		x.describe(r, received)
 		x.out.code = int(s.Code)
 		x.answered(&s)
 		x.rec.ResponseStatus = &x.status
 		if x.decision.Level == policy.RequestResponse {
-			x.rec.ResponseObject = s.json()
+			x.rec.ResponseObject = s.JSON()
 		}
 		err := x.emit(audit.StageResponseStarted, policy.ResponseStarted)
 		x.end()
@@ -169,7 +170,7 @@ func (x *exchange) fail(w http.ResponseWriter, r *http.Request, received time.Ti
 			return
 		}
 	}
-	s.answer(w, r)
+	answerStatus(w, r, &s)
 }
 
 // end lets no annotation in any more.
@@ -193,7 +194,7 @@ func (x *exchange) finish() {
 			_ = w.start() // gives the answer up itself
 		}
 	}
-	_ = w.settle() // likewise
+	_ = w.settle(true) // likewise
 	x.mu.Lock()
 	x.takeAnswer()
 	x.mu.Unlock()

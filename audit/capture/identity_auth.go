@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/audit/internal/status"
 )
 
 // The users and groups that an API server makes itself.
@@ -80,11 +81,11 @@ func (a *Authenticator) Identify(r *http.Request) (Identity, error) {
 // notIdentified is the answer to a request whose user an [Identifier] did not find. An
 // API server says Unauthorized even where it could not ask; but programs take that
 // for bad credentials, and give up where they should try again.
-func notIdentified(err error) apiStatus {
+func notIdentified(err error) status.Status {
 	if ask := (*AskError)(nil); errors.As(err, &ask) {
-		return failure(http.StatusServiceUnavailable, "ServiceUnavailable", "the credentials cannot be checked at the moment, try again")
+		return status.Failure(http.StatusServiceUnavailable, "ServiceUnavailable", "the credentials cannot be checked at the moment, try again")
 	}
-	return failure(http.StatusUnauthorized, "Unauthorized", "Unauthorized")
+	return status.Failure(http.StatusUnauthorized, "Unauthorized", "Unauthorized")
 }
 
 // credential is the credential that stays in a request.

@@ -3,6 +3,8 @@ package capture
 import (
 	"bytes"
 	"encoding/binary"
+
+	"github.com/ktrail/ktrail/audit/internal/status"
 )
 
 // The wire format of protocol buffers, as far as the audit log needs it: what the metadata
@@ -109,7 +111,7 @@ func metaOfProtobuf(b []byte) (m objectMeta, ok bool) {
 }
 
 // statusOfProtobuf reads a Status (k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto); false if b is none.
-func statusOfProtobuf(b []byte) (s apiStatus, ok bool) {
+func statusOfProtobuf(b []byte) (s status.Status, ok bool) {
 	apiVersion, kind, raw, ok := unknown(b)
 	if !ok || apiVersion != "v1" || kind != "Status" {
 		return s, false
@@ -117,6 +119,8 @@ func statusOfProtobuf(b []byte) (s apiStatus, ok bool) {
 	s.APIVersion, s.Kind = apiVersion, kind
 	ok = fields(raw, func(f field) {
 		switch f.id {
+		case 1:
+			s.Metadata = listMetaOf(f.data)
 		case 2:
 			s.Status = string(f.data)
 		case 3:
@@ -132,8 +136,23 @@ func statusOfProtobuf(b []byte) (s apiStatus, ok bool) {
 	return s, ok
 }
 
-func detailsOf(b []byte) *statusDetails {
-	d := &statusDetails{}
+func listMetaOf(b []byte) (m status.ListMeta) {
+	fields(b, func(f field) {
+		switch f.id {
+		case 2:
+			m.ResourceVersion = string(f.data)
+		case 3:
+			m.Continue = string(f.data)
+		case 4:
+			n := int64(f.num) //nolint:gosec // an int64 on the wire
+			m.RemainingItemCount = &n
+		}
+	})
+	return m
+}
+
+func detailsOf(b []byte) *status.Details {
+	d := &status.Details{}
 	fields(b, func(f field) {
 		switch f.id {
 		case 1:
@@ -143,7 +162,7 @@ func detailsOf(b []byte) *statusDetails {
 		case 3:
 			d.Kind = string(f.data)
 		case 4:
-			var c statusCause
+			var c status.Cause
 			fields(f.data, func(f field) {
 				switch f.id {
 				case 1:

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ktrail/ktrail/audit/internal/status"
 )
 
 // CutOffAnnotation is on the last event of a request whose answer ended early because
@@ -279,8 +281,8 @@ func (p *proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, code int32, reason, message string) {
-	s := failure(code, reason, message)
-	s.answer(w, r)
+	s := status.Failure(code, reason, message)
+	answerStatus(w, r, &s)
 }
 
 // answer is the ResponseWriter that ReverseProxy writes to.

@@ -23,8 +23,12 @@ var errNotRecorded = errors.New("write answer: the request was not recorded, so 
 // the last byte is held back, so that no client takes for whole what is not to be answered.
 const holdMost = 64 << 10
 
-// peekMost is how many bytes tell whether an answer may be a Status.
-const peekMost = 64
+// peekMost is how many bytes tell whether an answer may be a Status, and peekFirst how
+// many are looked at of the piece that has the last of those.
+const (
+	peekMost  = 64
+	peekFirst = 4096
+)
 
 // taking is what is kept of an answer's body.
 type taking uint8
@@ -183,7 +187,7 @@ func (w *writer) keep(p []byte) {
 	if w.take == takePeek {
 		start := p
 		if w.kept.size > 0 {
-			start = append(w.kept.buf, p[:min(len(p), peekMost)]...)
+			start = append(w.kept.buf, p[:min(len(p), peekFirst)]...)
 		}
 		switch {
 		case mayBeStatus(start, w.format):
@@ -214,8 +218,9 @@ func (w *writer) start() error {
 }
 
 // settle ends the waiting of a failed long-running answer: what it tells is known, or will not be.
-func (w *writer) settle() error {
-	if !w.waiting || !w.x.long {
+// Its header waits on while nothing was written but what says that it is CBOR, unless that is the last.
+func (w *writer) settle(last bool) error {
+	if !w.waiting || !w.x.long || !last && w.onlyTag() {
 		return nil
 	}
 	if !w.kept.tooLarge() {
@@ -228,6 +233,11 @@ func (w *writer) settle() error {
 	}
 	w.release()
 	return nil
+}
+
+// onlyTag is whether all of the answer so far is the tag in front of CBOR, which is written by itself.
+func (w *writer) onlyTag() bool {
+	return w.format == formatCBOR && w.kept.size > 0 && w.kept.size <= 3
 }
 
 // refuse answers a 500 in place of an answer of which nothing went out yet.
@@ -262,13 +272,17 @@ func (w *writer) Write(p []byte) (int, error) {
 	if w.take != takeNothing {
 		w.keep(p)
 	}
-	if err := w.settle(); err != nil {
+	if err := w.settle(false); err != nil {
 		return 0, err
+	}
+	if w.waiting && w.x.long {
+		w.held = append(w.held, p...)
+		return len(p), nil
 	}
 	if w.hold > 0 && bodyAllowed(w.code) {
 		return w.holdBack(p)
 	}
-	w.release()
+	w.letGo()
 	return w.ResponseWriter.Write(p)
 }
 
@@ -310,7 +324,7 @@ func (w *writer) flush() error {
 	if w.code == 0 && !w.refused {
 		w.WriteHeader(http.StatusOK)
 	}
-	if err := w.settle(); err != nil || w.refused {
+	if err := w.settle(true); err != nil || w.refused {
 		return errNotRecorded
 	}
 	if w.hold > 0 {
@@ -325,8 +339,9 @@ func (w *writer) flush() error {
 			w.held = append(w.held[:0], w.held[last])
 		}
 		w.hold = 1
+	} else {
+		w.letGo()
 	}
-	w.release()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 

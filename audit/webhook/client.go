@@ -258,11 +258,11 @@ type answerError struct {
 // Error tells the answer; of what a server wrote only the beginning.
 func (e *answerError) Error() string {
 	s := "the webhook answers " + e.status
-	switch status, err := parseStatus(e.text); {
+	switch answer, err := parseStatus(e.text); {
 	case e.code/100 == 3:
 		s += " to " + strconv.Quote(visible.Clip(e.location, 200)) + ": redirects are not followed, name that address in the kubeconfig"
-	case err == nil && status.Message != "":
-		s += ": " + visible.Clip(status.Message, 300)
+	case err == nil && answer.Message != "":
+		s += ": " + visible.Clip(answer.Message, 300)
 	case len(e.text) > 0:
 		s += ": " + visible.Clip(strings.TrimSpace(string(e.text)), 300)
 	}
@@ -279,13 +279,13 @@ func (e *answerError) refused(events []audit.Event) []audit.Event {
 	if e.code != http.StatusBadRequest || err != nil {
 		return nil
 	}
-	status, err := parseStatus(e.text)
-	if err != nil || status.Details == nil || stored+len(status.Details.Causes) != len(events) {
+	answer, err := parseStatus(e.text)
+	if err != nil || answer.Details == nil || stored+len(answer.Details.Causes) != len(events) {
 		return nil
 	}
 	var bad []audit.Event
 	seen := map[int]bool{}
-	for _, cause := range status.Details.Causes {
+	for _, cause := range answer.Details.Causes {
 		var i int
 		if _, err := fmt.Sscanf(cause.Field, "items[%d]", &i); err != nil || i < 0 || i >= len(events) || seen[i] {
 			return nil

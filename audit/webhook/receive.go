@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/audit/internal/status"
 	"github.com/ktrail/ktrail/internal/visible"
 )
 
@@ -25,7 +25,7 @@ type answer struct {
 	code    int
 	reason  string // a word of Kubernetes': metav1.StatusReason
 	message string
-	causes  []cause
+	causes  []status.Cause
 	stored  int // events of the batch that are durable, where code is 400
 	partial bool
 	retry   time.Duration
@@ -177,8 +177,8 @@ type taking struct {
 
 	bad      []Bad // of this piece
 	badBytes int64
-	causes   []cause // of the body's bad items
-	refused  int     // how many these are; only the first maxBad are kept and named
+	causes   []status.Cause // of the body's bad items
+	refused  int            // how many these are; only the first maxBad are kept and named
 	stored   int
 }
 
@@ -215,7 +215,7 @@ func (t *taking) refuse(item *audit.ItemError) {
 	reason := visible.Line(item.Err.Error())
 	t.bad = append(t.bad, Bad{Index: item.Index, Offset: item.Offset, Reason: reason, Item: bytes.Clone(item.Item)})
 	t.badBytes += int64(len(item.Item)) + 256 // and what is noted of it
-	t.causes = append(t.causes, cause{Reason: "FieldValueInvalid", Message: visible.Clip(reason, 200), Field: fmt.Sprintf("items[%d]", item.Index)})
+	t.causes = append(t.causes, status.Cause{Reason: "FieldValueInvalid", Message: visible.Clip(reason, 200), Field: fmt.Sprintf("items[%d]", item.Index)})
 }
 
 // flush has the piece stored; an answer if that fails.
@@ -265,7 +265,7 @@ func (r *Receiver) broken(t *taking, err error) *answer {
 	switch {
 	case errors.As(err, &doc):
 		a = refuse(http.StatusBadRequest, "BadRequest", "the body is no EventList of audit.k8s.io: %s at byte %d; what is complete before that is stored", visible.Line(doc.Reason), doc.Offset)
-		a.causes = []cause{{Reason: "FieldValueInvalid", Message: visible.Clip(visible.Line(doc.Reason), 200), Field: fmt.Sprintf("byte %d", doc.Offset)}}
+		a.causes = []status.Cause{{Reason: "FieldValueInvalid", Message: visible.Clip(visible.Line(doc.Reason), 200), Field: fmt.Sprintf("byte %d", doc.Offset)}}
 	case errors.Is(err, audit.ErrItemTooLarge):
 		a = refuse(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "%v: set --audit-webhook-truncate-enabled", err)
 	case errors.Is(err, errTooLarge):
@@ -288,13 +288,13 @@ func (r *Receiver) broken(t *taking, err error) *answer {
 
 // write answers with a Status of Kubernetes'.
 func (a *answer) write(w http.ResponseWriter) {
-	s := status{Kind: "Status", APIVersion: "v1", Status: "Success", Code: a.code}
+	s := status.Status{Kind: "Status", APIVersion: "v1", Status: "Success", Code: int32(a.code)} //nolint:gosec // three digits
 	h := w.Header()
 	if a.code != http.StatusOK {
-		s.Status, s.Reason, s.Message = "Failure", a.reason, a.message
+		s = status.Failure(s.Code, a.reason, a.message)
 	}
 	if len(a.causes) > 0 || a.retry > 0 {
-		s.Details = &statusDetails{Group: "audit.k8s.io", Kind: "EventList", Causes: a.causes, RetryAfterSeconds: int(a.retry / time.Second)}
+		s.Details = &status.Details{Group: "audit.k8s.io", Kind: "EventList", Causes: a.causes, RetryAfterSeconds: int32(a.retry / time.Second)}
 	}
 	if a.partial {
 		h.Set(storedHeader, strconv.Itoa(a.stored))
@@ -308,10 +308,7 @@ func (a *answer) write(w http.ResponseWriter) {
 	if a.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(a.retry/time.Second)))
 	}
-	text, err := json.Marshal(&s)
-	if err != nil { // it is made of texts and numbers
-		text = nil
-	}
+	text := s.JSON()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")

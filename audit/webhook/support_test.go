@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/audit/internal/status"
 )
 
 // events makes n events with n different lines of about size bytes.
@@ -122,15 +123,15 @@ func post(r http.Handler, body string, header ...string) *httptest.ResponseRecor
 	return w
 }
 
-func statusIn(t *testing.T, w *httptest.ResponseRecorder) *status {
+func statusIn(t *testing.T, w *httptest.ResponseRecorder) *status.Status {
 	t.Helper()
-	var s status
+	var s status.Status
 	d := json.NewDecoder(w.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
 		t.Fatal(err)
 	}
-	if s.Kind != "Status" || s.APIVersion != "v1" || s.Code != w.Code || (s.Status == "Success") != (w.Code == http.StatusOK) {
+	if s.Kind != "Status" || s.APIVersion != "v1" || int(s.Code) != w.Code || (s.Status == "Success") != (w.Code == http.StatusOK) {
 		t.Errorf("answer %d is %+v", w.Code, s)
 	}
 	return &s
