@@ -185,11 +185,13 @@ func (a *App) Events() int64 { return a.intake.store.State().Events }
 
 // Wait returns when ctx is done, with nil, or with the error of a part that
 // cannot go on.
-func (a *App) Wait(ctx context.Context) error {
+func (a *App) Wait(ctx context.Context) error { return wait(ctx, a.failed) }
+
+func wait(ctx context.Context, failed <-chan error) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-a.failed:
+	case err := <-failed:
 		return err
 	}
 }

@@ -313,14 +313,7 @@ func (p *Proxy) Upstream() string { return p.o.Upstream.String() }
 func (p *Proxy) Secure() bool { return p.files.serving.Load() != nil }
 
 // Wait returns when ctx is done, with nil, or with the error of a part that cannot go on.
-func (p *Proxy) Wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-p.failed:
-		return err
-	}
-}
+func (p *Proxy) Wait(ctx context.Context) error { return wait(ctx, p.failed) }
 
 // Stop stops listening, waits for requests, and hands on what the sinks still hold. It may be called at any time, once.
 func (p *Proxy) Stop(ctx context.Context) error {
