@@ -13,6 +13,7 @@ type call struct {
 	target string   // method and target
 	header []string // besides Host and Connection
 	body   string
+	script script // in the place of the API
 	// differs names the differences that the call shows, of those in the table.
 	differs []string
 }
@@ -140,7 +141,18 @@ func calls() []call {
 		{name: "timeout in the query", target: "GET " + pods + "?timeout=10s"},
 		{name: "a watch of nothing", target: "GET /api/v1/watch"},
 
+		{name: "Status for curl", target: "DELETE " + pods + "/status", header: []string{"Accept: application/json;pretty=1"}},
+		{name: "Status as YAML", target: "DELETE " + pods + "/status", header: []string{"Accept: application/yaml"}},
+		{name: "exec in what is missing, as CBOR", target: "POST " + pods + "/missing/exec", header: []string{"Accept: application/cbor"}},
+		{name: "not found, hidden", target: "GET " + pods + "/missing", header: []string{"Accept: text/csv"}, differs: []string{"own answer"}},
+		{name: "JSON of one's own", target: "GET " + pods + "/web", script: script{"header Content-Type: application/json", "code 409", `write {"kind":"Status","apiVersion":"v1","reason":"Odd"}`}, differs: []string{"own answer"}},
+		{name: "no protobuf", target: "GET " + pods + "/web", header: []string{"Accept: application/vnd.kubernetes.protobuf"}, script: script{"object 1"}, differs: []string{"unencoded answer"}},
+		{name: "informational", target: "GET " + pods + "/web", script: script{"code 103", "code 201"}, differs: []string{"informational"}},
+		{name: "an object at length", target: "GET " + pods + "/web/log", script: script{"object 1"}, differs: []string{"long-running object"}},
+		{name: "a flush alone", target: "GET " + pods + "/web", script: script{"flush"}, differs: []string{"flushed"}},
+
 		// Who asks.
+		{name: "401 as YAML", target: "GET " + pods + "/web", header: []string{"Authorization: Bearer wrong", "Accept: application/yaml"}, differs: []string{"refusal"}},
 		{name: "anonymous", target: "GET /api/v1/nodes"},
 		{name: "401", target: "GET " + pods + "/web", header: []string{"Authorization: Bearer wrong"}},
 		{name: "401 with a body", target: "POST " + pods, header: []string{"Authorization: Bearer wrong", asJSON}, body: webPod},

@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
 	"k8s.io/apimachinery/pkg/util/sets"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
@@ -37,6 +39,7 @@ type event map[string]any
 // recorder is both sides' sink, and the server that their requests reach.
 type recorder struct {
 	*httptest.Server
+	wire  *wire
 	mu    sync.Mutex
 	lines []string
 	ended chan struct{} // one for each request whose last event is made
@@ -90,8 +93,8 @@ func (r *recorder) Send(_ context.Context, events []audit.Event) error {
 // Close implements [pipeline.Sink].
 func (*recorder) Close(context.Context) error { return nil }
 
-func jsonText(s string) string {
-	b, err := json.Marshal(s)
+func jsonText(v any) string {
+	b, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
 	}
@@ -100,12 +103,13 @@ func jsonText(s string) string {
 
 // serve waits for the events of each request, and ends a handler's panic as a server does.
 func (r *recorder) serve(t *testing.T, h http.Handler) {
-	r.ended = make(chan struct{}, 1)
+	r.ended, r.wire = make(chan struct{}, 1), newWire()
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		defer func() { r.ended <- struct{}{} }()
 		h.ServeHTTP(w, req)
 	}))
-	r.Config.ErrorLog, r.Config.DisableGeneralOptionsHandler = discardLog(), true
+	_ = r.Listener.Close() // the one that it has opened
+	r.Listener, r.Config.ErrorLog, r.Config.DisableGeneralOptionsHandler = r.wire, discardLog(), true
 	r.Start()
 	t.Cleanup(r.Server.Close)
 }
@@ -164,14 +168,29 @@ func infoFactory() *request.RequestInfoFactory {
 // chains are the same API behind the API server's filters and behind ours.
 type chains struct {
 	theirs, ours *recorder
+	evaluator    atomic.Pointer[upstreamaudit.PolicyRuleEvaluator]
+	policy       atomic.Pointer[policy.Evaluator]
+	script       atomic.Pointer[script]
 }
 
-func newChains(t *testing.T, p *policy.Policy) *chains {
+// use has both record by p from now on.
+func (c *chains) use(p *policy.Policy) {
+	theirs := auditpolicy.NewPolicyRuleEvaluator(ToUpstream(p))
+	c.evaluator.Store(&theirs)
+	c.policy.Store(policy.Compile(p))
+}
+
+// EvaluatePolicyRule implements the API server's evaluator.
+func (c *chains) EvaluatePolicyRule(a authorizer.Attributes) upstreamaudit.RequestAuditConfig {
+	return (*c.evaluator.Load()).EvaluatePolicyRule(a)
+}
+
+func newChains(t *testing.T) *chains {
 	t.Helper()
 	scheme := apiScheme(t)
-	codecs := serializer.NewCodecFactory(scheme)
-	api := newAPI(t, scheme, codecs)
+	codecs := serializer.NewCodecFactory(scheme, serializer.WithSerializer(cbor.NewSerializerInfo))
 	c := &chains{theirs: &recorder{}, ours: &recorder{}}
+	api := c.scripted(newAPI(t, scheme, codecs), codecs)
 	long := isLongRunning()
 	ask := authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 		if ok, _ := may(a); ok {
@@ -181,19 +200,17 @@ func newChains(t *testing.T, p *policy.Policy) *chains {
 	})
 
 	// In the order of DefaultBuildHandlerChain (k8s.io/apiserver/pkg/server/config.go).
-	evaluator := auditpolicy.NewPolicyRuleEvaluator(ToUpstream(p))
 	h := annotated(api, codecs)
 	h = impersonation.WithConstrainedImpersonation(h, ask, codecs)
-	h = filters.WithAudit(h, c.theirs, evaluator, long)
-	failed := filters.WithFailedAuthenticationAudit(filters.Unauthorized(codecs), c.theirs, evaluator)
+	h = filters.WithAudit(h, c.theirs, c, long)
+	failed := filters.WithFailedAuthenticationAudit(filters.Unauthorized(codecs), c.theirs, c)
 	h = filters.WithAuthentication(h, authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
 		u, ok := who(r.Header)
 		return &authenticator.Response{User: u}, ok, nil
 	}), failed, nil, nil)
 	h = filters.WithWarningRecorder(h)
-	h = filters.WithRequestDeadline(h, c.theirs, evaluator, long, codecs, time.Minute)
+	h = filters.WithRequestDeadline(h, c.theirs, c, long, codecs, time.Minute)
 	h = filters.WithCacheControl(h)
-	h = filters.WithLatencyTrackers(h)
 	h = filters.WithRequestInfo(h, infoFactory())
 	h = filters.WithRequestReceivedTimestamp(h)
 	h = filters.WithAuditInit(h)
@@ -220,7 +237,7 @@ func newChains(t *testing.T, p *policy.Policy) *chains {
 		},
 	})
 	h, err := capture.Handler(h, capture.Options{
-		Policy: capture.Fixed(policy.Compile(p)), Sink: c.ours, CheckTimeout: true,
+		Policy: c.policy.Load, Sink: c.ours, CheckTimeout: true,
 		Identifier: capture.IdentifierFunc(func(r *http.Request) (capture.Identity, error) {
 			u, ok := who(r.Header)
 			if !ok {

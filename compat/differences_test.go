@@ -34,4 +34,34 @@ var differences = []difference{
 		Where: "an answer in protobuf", Theirs: "`responseObject` as JSON", Ours: "a note in `annotations`; a Status is recorded as JSON",
 		Why: "as above",
 	},
+	{
+		Name: "own answer", Fields: []string{"responseObject", "responseStatus.", "annotations.capture.ktrail.io/response-body"},
+		Where: "an answer that a handler wrote without the API server's library; its own, where `Accept` asks for what it cannot give", Theirs: "the code",
+		Ours: "`responseObject`; of a Status the reason and details", Why: "what the client was told does not depend on who wrote it, nor may a client hide it by its `Accept`",
+	},
+	{
+		Name: "unencoded answer", Fields: []string{"responseObject", "responseStatus."},
+		Where: "an object that cannot be written in the format that `Accept` asks for", Theirs: "`responseObject` is the object, which nobody got", Ours: "the Status of the 406 that the client got", Why: "the log says what was answered",
+	},
+	{
+		Name: "long-running object", Fields: []string{"responseObject", "responseStatus."},
+		Where: "an object as the successful answer to a long-running request, or at a path outside of the API", Theirs: "`responseObject`", Ours: "nothing of the body",
+		Why: "from outside it cannot be told from a stream, from what a pod behind `proxy` answers, or from a file",
+	},
+	{
+		Name: "flushed", Fields: []string{"responseStatus."},
+		Where: "an answer of which nothing but a flush is written", Theirs: "`Connection closed early`", Ours: "the 200 that the client has", Why: "it has its answer, and the connection may be open",
+	},
+	{
+		Name: "informational", Fields: []string{"responseStatus."},
+		Where: "a handler that sends a 1xx before its answer", Theirs: "the 1xx", Ours: "the answer", Why: "a 1xx is not the answer (RFC 9110, 15.2)",
+	},
+	{
+		Name:  "slow", // without the trackers in the chain, since nobody knows which request of a test takes that long
+		Where: "a request of over half a second", Theirs: "annotations `apiserver.latency.k8s.io/…`", Ours: "none; the times of the stages tell the whole", Why: "they tell of layers inside the API server",
+	},
+	{
+		Name: "refusal", Fields: []string{"answer"},
+		Where: "not the event, but the answer to a request that goes no further (401)", Theirs: "in the format that `Accept` asks for", Ours: "JSON", Why: "clients read the `Content-Type`",
+	},
 }
