@@ -169,13 +169,12 @@ func TestClientSQL(t *testing.T) {
 }
 
 func TestClientFollow(t *testing.T) {
-	events := sampleEvents(t)
-	ts := newTestServer(t, events[:200])
+	events := sampleEvents(t)[:200]
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var want []int64
 	stop := errors.New("enough")
-	err := ts.engine.Follow(ctx, query.SearchQuestion{AfterID: 10, Scope: query.Scope{Filter: `verb == "get"`}}, func(e *audit.Event) error {
+	err := newTestServer(t, events).engine.Follow(ctx, query.SearchQuestion{AfterID: 10, Scope: query.Scope{Filter: `verb == "get"`}}, func(e *audit.Event) error {
 		if want = append(want, e.ID); len(want) == 20 {
 			return stop
 		}
@@ -184,10 +183,14 @@ func TestClientFollow(t *testing.T) {
 	if !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
+	tenth := want[9]
+	ts := newTestServer(t, events[:tenth])
+	f := newFaultyServer(t, ts)
 	var got []int64
 	err = ts.client.Follow(ctx, query.SearchQuestion{AfterID: 10, Scope: query.Scope{Filter: `verb == "get"`}}, func(e *audit.Event) error {
 		if got = append(got, e.ID); len(got) == 10 {
 			ts.Server.CloseClientConnections() // as a restart does
+			ts.source.Append(events[tenth:]...)
 		}
 		if len(got) == 20 {
 			return stop
@@ -195,6 +198,9 @@ func TestClientFollow(t *testing.T) {
 		return nil
 	})
 	same(t, "follow", got, want, err, stop)
+	if n := f.count("/api/v1/events/follow"); n < 2 {
+		t.Errorf("connected %d times, though the connection was cut", n)
+	}
 
 	_, wantErr := query.Parse("verbb == 1")
 	err = ts.client.Follow(ctx, query.SearchQuestion{Scope: query.Scope{Filter: "verbb == 1"}}, func(*audit.Event) error { return nil })
