@@ -3,6 +3,7 @@ package audit_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -299,6 +300,39 @@ func TestEncodeRandom(t *testing.T) {
 	}
 	checkRecord(t, &audit.Record{})
 	checkRecord(t, &audit.Record{ObjectRef: &audit.ObjectRef{}, ResponseStatus: &audit.Status{}, ImpersonatedUser: &audit.UserInfo{}})
+}
+
+// TestEncodeTexts puts each byte at each place of texts of the lengths about a word of the processor.
+func TestEncodeTexts(t *testing.T) {
+	const plain = "abcdefghijklmnopqrstuvwxyz"
+	for n := range 20 {
+		for at := range n {
+			for c := range 256 {
+				text := []byte(plain[:n])
+				text[at] = byte(c)
+				checkRecord(t, &audit.Record{AuditID: string(text), Verb: string(text[at:])})
+			}
+		}
+	}
+}
+
+// TestEncodeManyMembers: maps of any size are written in the order of their keys.
+func TestEncodeManyMembers(t *testing.T) {
+	for n := range 80 {
+		r := &audit.Record{User: audit.UserInfo{Extra: map[string][]string{}}, Annotations: map[string]string{}}
+		for i := range n {
+			key := fmt.Sprint("k", i*7919%1000)
+			r.User.Extra[key], r.Annotations[key] = []string{key}, key
+		}
+		if n > 0 {
+			r.User.Extra["authentication.kubernetes.io/pod-name"] = []string{"web"}
+			r.Annotations["authorization.k8s.io/decision"] = "allow"
+		}
+		checkRecord(t, r)
+		as := audit.UserInfo{Extra: r.User.Extra}
+		r.ImpersonatedUser = &as
+		checkRecord(t, r)
+	}
 }
 
 // TestEncodeErrors: what cannot be written says which field it is.
