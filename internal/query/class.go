@@ -1,7 +1,9 @@
 package query
 
 import (
+	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 
 	"github.com/ktrail/ktrail/audit"
@@ -17,7 +19,7 @@ const (
 	ClassDelete Class = "delete" // delete, deletecollection
 	ClassRead   Class = "read"   // get, list, watch
 	ClassExec   Class = "exec"   // exec, attach, portforward and proxy, whatever the verb
-	ClassOther  Class = "other"  // other verbs, and reviews, which create nothing
+	ClassOther  Class = "other"  // other verbs, and reviews and dry runs, which create nothing
 )
 
 // Outcome is how a request ended.
@@ -50,7 +52,7 @@ var Classes = sync.OnceValue(func() []Case[Class] {
 	return cases(
 		ClassExec, `subresource in ["exec", "attach", "portforward", "proxy"]`,
 		ClassRead, `verb in ["get", "list", "watch"]`,
-		ClassOther, `!(`+writing+`) || `+askingGroups,
+		ClassOther, Class(`!(`+writing+`) || `+askingGroups+` || (`+dryRunning()+`)`),
 		ClassChange, `verb in ["update", "patch"] && code != 201 || subresource != ""`,
 		ClassCreate, `verb in ["create", "update", "patch"]`,
 		ClassDelete, `true`)
@@ -67,8 +69,28 @@ var Outcomes = sync.OnceValue(func() []Case[Outcome] {
 })
 
 // Writes is true of requests that write: those of the classes create, change and
-// delete, and of exec those with a writing verb.
+// delete, of exec those with a writing verb, and dry runs: to know those each
+// URI would be read.
 var Writes = sync.OnceValue(func() *Filter { return fixed(writing + " && !(" + askingGroups + ")") })
+
+// DryRun is true of requests whose URI says that nothing is to be kept. The API
+// server takes no value but All, and parameters that it cannot read, such as
+// dryRun=All;x, it passes over: those are no dry runs, whoever wrote them. A client
+// that says it in the body alone, as kubectl delete does, is not found.
+var DryRun = sync.OnceValue(func() *Filter { return fixed(dryRunning()) })
+
+// dryRunning is the text of [DryRun]. A letter may be written as its number.
+func dryRunning() string {
+	spelled := func(text string) string {
+		var b strings.Builder
+		for _, c := range []byte(text) {
+			fmt.Fprintf(&b, "(?:%c|%%(?i:%02x))", c, c)
+		}
+		return b.String()
+	}
+	// Few URIs have parameters at all, and the first question is much cheaper.
+	return `uri.contains("?") && uri.matches(` + Quote(`(?s)^[^?]*\?(?:.*&)?`+spelled("dryRun")+"="+spelled("All")+`(?:&|$)`) + `)`
+}
 
 // ContainsPattern is the regular expression of texts that contain part, in any case.
 func ContainsPattern(part string) string { return "(?i)" + regexp.QuoteMeta(part) }

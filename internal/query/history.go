@@ -119,7 +119,7 @@ func (h *history) tell(e *audit.Event) error {
 		return nil
 	}
 	h.last = Position{Time: e.Time, ID: e.ID}
-	h.created = h.created || creates(e) && e.Code < 400
+	h.created = h.created || creates(e) && e.Code < 400 && !DryRun().Match(e)
 	h.add(e)
 	return nil
 }
@@ -270,10 +270,10 @@ func quietNote(e *audit.Event) string {
 		return "stage " + quoteShort(e.Stage) + ": not the end of the request"
 	case e.Code >= 400:
 		return "failed: nothing was changed"
+	case DryRun().Match(e):
+		return "a dry run: nothing was changed"
 	case e.Verb == "deletecollection":
 		return collectionNote(e)
-	case isDryRun(e.URI):
-		return "a dry run: nothing was changed"
 	case e.Subresource == "exec" || e.Subresource == "attach":
 		return "a session in the container; the object did not change"
 	}
@@ -403,14 +403,6 @@ func uid(o map[string]any) string {
 	m, _ := o["metadata"].(map[string]any)
 	s, _ := m["uid"].(string)
 	return s
-}
-
-func isDryRun(uri string) bool {
-	if !strings.Contains(uri, "dryRun") {
-		return false
-	}
-	q := queryOf(uri)
-	return q.Get("dryRun") != ""
 }
 
 // queryOf reads the parameters of a URI as far as they can be read.

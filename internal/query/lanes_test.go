@@ -36,6 +36,17 @@ func TestClassAndOutcome(t *testing.T) {
 		{audit.Event{Verb: "get", Subresource: "proxy", Code: 503}, query.ClassExec, query.OutcomeError, false},
 		{audit.Event{Verb: "create", APIGroup: "authorization.k8s.io", Resource: "subjectaccessreviews"}, query.ClassOther, query.OutcomeOK, false},
 		{audit.Event{Verb: "head"}, query.ClassOther, query.OutcomeOK, false},
+		{audit.Event{Verb: "delete", Code: 200, URI: "/api/v1/pods/a?dryRun=All"}, query.ClassOther, query.OutcomeOK, true},
+		{audit.Event{Verb: "patch", Code: 201, URI: "/api/v1/pods/a?fieldManager=x&dryRun=All&force=true"}, query.ClassOther, query.OutcomeOK, true},
+		{audit.Event{Verb: "update", Code: 200, URI: "/api/v1/pods/a?%64%72y%52u%6E=%41%6c%6C"}, query.ClassOther, query.OutcomeOK, true},
+		// The API server passes over what it cannot read, and takes the rest as it is.
+		{audit.Event{Verb: "delete", Code: 200, URI: "/api/v1/pods/a?dryRun=All;x"}, query.ClassDelete, query.OutcomeOK, true},
+		{audit.Event{Verb: "delete", Code: 200, URI: "/api/v1/pods/a?x;dryRun=All"}, query.ClassDelete, query.OutcomeOK, true},
+		{audit.Event{Verb: "delete", Code: 200, URI: "/api/v1/pods/a?x=dryRun=All"}, query.ClassDelete, query.OutcomeOK, true},
+		{audit.Event{Verb: "delete", Code: 200, URI: "/api/v1/roles/a&dryRun=All"}, query.ClassDelete, query.OutcomeOK, true},
+		{audit.Event{Verb: "delete", Code: 200, URI: "/api/v1/roles/a&dryRun=All?x=y"}, query.ClassDelete, query.OutcomeOK, true},
+		{audit.Event{Verb: "delete", Code: 200, URI: "/api/v1/pods/a?dryRun="}, query.ClassDelete, query.OutcomeOK, true},
+		{audit.Event{Verb: "delete", Code: 200, URI: "/api/v1/pods/a?dryrun=All"}, query.ClassDelete, query.OutcomeOK, true},
 	} {
 		e := &c.event
 		if class, outcome, write := query.ClassOf(e), query.OutcomeOf(e), query.Writes().Match(e); class != c.class || outcome != c.outcome || write != c.write {

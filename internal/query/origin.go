@@ -320,7 +320,7 @@ func (t *tracer) owner(l link, until audit.Time) (link, error) {
 			t.note("that %s belongs to %s is guessed from its name, for no body of it was recorded", nounOf(l.ObjectKey), nounOf(above.ObjectKey))
 		}
 	}
-	text := objectFilter(l.ObjectKey) + ` && code < 400 && !uri.contains("dryRun=") && `
+	text := objectFilter(l.ObjectKey) + ` && code < 400 && !(` + dryRunning() + `) && `
 	find := func(which string) error {
 		return t.search(text+which, Range{To: until}, 1, false, func(e *audit.Event) bool {
 			step.set(e)

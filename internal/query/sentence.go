@@ -311,7 +311,7 @@ func (s *sentence) details() {
 			s.words(" with " + shown(v))
 		}
 	}
-	if q.Get("dryRun") != "" {
+	if DryRun().Match(e) {
 		s.words(", as a dry run,")
 	}
 }

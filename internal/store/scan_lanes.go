@@ -28,7 +28,7 @@ type laneScan struct {
 	query.LanesRequest
 	classes  []query.Case[query.Class]
 	outcomes []query.Case[query.Outcome]
-	kinds    []string // the columns that tell class and outcome
+	kinds    []string // the columns that tell class and outcome, but for the URI
 	places   map[query.ObjectKey]int32
 	names    map[string]bool
 
@@ -56,7 +56,9 @@ func (s *Store) scanLanes(ctx context.Context, segments []*segment, r query.Lane
 	for _, c := range outcomes {
 		of.need(usedBy(c.When)...)
 	}
-	if l.kinds = of.columns; !haveCodes(l.kinds) {
+	// URIs are read where they can tell something, and then by whether they say dryRun.
+	l.kinds = slices.DeleteFunc(of.columns, func(name string) bool { return name == "uri" })
+	if !haveCodes(l.kinds) {
 		return nil, errEngine
 	}
 	// Most events are of other objects, as their names or kinds alone tell.
@@ -110,7 +112,8 @@ func (l *laneScan) mark(w *scanner, left *atomic.Int64) error {
 	if w.rows = kept; len(kept) == 0 {
 		return nil
 	}
-	if codes, n, err = w.fold(l.kinds); err != nil {
+	kinds, err := l.kindsOf(w)
+	if err != nil {
 		return err
 	}
 	times, err := w.ints("time")
@@ -121,25 +124,16 @@ func (l *laneScan) mark(w *scanner, left *atomic.Int64) error {
 	if err != nil {
 		return err
 	}
-	kinds := make([]int32, n)
-	for i := range kinds {
-		kinds[i] = unknown
-	}
 	marks := make([]laneMark, 0, len(kept)/2)
 	// The last mark of each object and kind, plus one: rows are in order of time,
 	// and then of ID.
 	open := make([]int32, len(l.Objects)*len(l.classes)*len(l.outcomes))
 	for i, row := range kept {
-		kind := &kinds[codes[i]]
-		if *kind == unknown {
-			w.set(l.kinds, row)
-			*kind = int32(caseOf(l.classes, &w.event)*len(l.outcomes) + caseOf(l.outcomes, &w.event))
-		}
 		at := times[row] - int64(l.Range.From)
 		bin := at / l.Width
-		last := &open[int(objects[i])*len(l.classes)*len(l.outcomes)+int(*kind)]
+		last := &open[int(objects[i])*len(l.classes)*len(l.outcomes)+int(kinds[i])]
 		if *last == 0 || marks[*last-1].bin != bin {
-			marks = append(marks, laneMark{object: objects[i], kind: *kind, bin: bin})
+			marks = append(marks, laneMark{object: objects[i], kind: kinds[i], bin: bin})
 			*last = int32(len(marks))
 		}
 		m := &marks[*last-1]
@@ -156,6 +150,58 @@ func (l *laneScan) mark(w *scanner, left *atomic.Int64) error {
 	l.mu.Unlock()
 	return nil
 }
+
+// kindsOf are the kinds of the scanner's rows.
+func (l *laneScan) kindsOf(w *scanner) ([]int32, error) {
+	codes, n, err := w.fold(l.kinds)
+	if err != nil {
+		return nil, err
+	}
+	type kind struct{ known, dry, wet int32 }
+	of := make([]kind, n)
+	kinds := make([]int32, len(w.rows))
+	var undecided []int // in w.rows
+	for i, row := range w.rows {
+		k := &of[codes[i]]
+		if k.known == 0 {
+			w.set(l.kinds, row)
+			tell := func(uri string) int32 {
+				w.event.URI = uri
+				return int32(caseOf(l.classes, &w.event)*len(l.outcomes) + caseOf(l.outcomes, &w.event))
+			}
+			*k = kind{1, tell(dryURI), tell("")}
+		}
+		if kinds[i] = k.wet; k.wet != k.dry {
+			undecided = append(undecided, i)
+		}
+	}
+	if len(undecided) == 0 {
+		return kinds, nil
+	}
+	uris, err := w.column("uri")
+	if err != nil {
+		return nil, err
+	}
+	const unknown, no, yes = 0, 1, 2
+	dry := make([]byte, uris.n)
+	for _, i := range undecided {
+		code := uris.codes[w.rows[i]]
+		if dry[code] == unknown {
+			uris.set(code)
+			if dry[code] = no; query.DryRun().Match(&w.event) {
+				dry[code] = yes
+			}
+		}
+		if dry[code] == yes {
+			kinds[i] = of[codes[i]].dry
+		}
+	}
+	return kinds, nil
+}
+
+// dryURI is a URI that query.DryRun is true of. The classes ask nothing else of
+// URIs: a test holds it.
+const dryURI = "/?dryRun=All"
 
 // caseOf is the place of the first case that applies; if none does, of the last.
 func caseOf[T ~string](cases []query.Case[T], e *audit.Event) int {

@@ -18,6 +18,11 @@ import (
 func threeWays(t *testing.T) (events []audit.Event, sources map[string]query.Source) {
 	t.Helper()
 	events = sampleEvents(t)
+	for i := range events {
+		if ends := [...]string{"", "?dryRun=All", "?dryRun=", "?x=dryRun=All", "?a=b&dr%79Run=Al%6C&c", "&dryRun=All", "?dryRun=All;x", "?\ndryRun=All\n"}; i%3 == 0 {
+			events[i].URI += ends[i/3%len(ends)]
+		}
+	}
 	scans, asks := openTestStore(t, t.TempDir()), openTestStore(t, t.TempDir())
 	fill(t, asks, slices.Clone(events), 5) // in the same parts, so that the IDs are the same
 	fill(t, scans, events, 5)
@@ -32,6 +37,13 @@ func TestRandomLanes(t *testing.T) {
 	events, sources := threeWays(t)
 	rng := rand.New(rand.NewPCG(11, 4))
 	rounds, marks := 80, 0
+	dry := false
+	for i := range events {
+		dry = dry || query.DryRun().Match(&events[i]) && events[i].Verb == "update"
+	}
+	if !dry {
+		t.Fatal("the sample has no dry run")
+	}
 	if testing.Short() {
 		rounds = 20
 	}
@@ -129,6 +141,24 @@ func TestRandomTops(t *testing.T) {
 	}
 	if t.Logf("%d rows were compared", rows); rows == 0 {
 		t.Error("nothing was compared")
+	}
+}
+
+// TestClassesAskURIsForDryRuns holds what scans take for granted: that two URIs of
+// which both or none say dryRun make no difference to class and outcome.
+func TestClassesAskURIsForDryRuns(t *testing.T) {
+	if e := (audit.Event{URI: dryURI}); !query.DryRun().Match(&e) {
+		t.Errorf("%s is no dry run", dryURI)
+	}
+	events, _ := threeWays(t)
+	for _, e := range events {
+		bare := e
+		if bare.URI = ""; query.DryRun().Match(&e) {
+			bare.URI = dryURI
+		}
+		if query.ClassOf(&e) != query.ClassOf(&bare) || query.OutcomeOf(&e) != query.OutcomeOf(&bare) {
+			t.Fatalf("%s %s is %s, and with URI %q %s", e.Verb, e.URI, query.ClassOf(&e), bare.URI, query.ClassOf(&bare))
+		}
 	}
 }
 

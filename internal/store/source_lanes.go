@@ -78,8 +78,8 @@ func yieldMarks(ctx context.Context, marks [][]laneMark, yield func(int, *laneMa
 }
 
 // lanesSQL is the question over segments. Events are counted by the columns that
-// tell class and outcome, and those of the few groups are told afterwards. Two
-// columns of an object's five differ so seldom that they are compared after the
+// tell class and outcome, and those of the few groups are told afterwards; of URIs
+// there are too many, and of them only matters whether they say dryRun. Two columns of an object's five differ so seldom that they are compared after the
 // join. The last event of a bin is found in one number: its place in the bin times
 // a number above all IDs, and its ID.
 func lanesSQL(r query.LanesRequest, classes []query.Case[query.Class], outcomes []query.Case[query.Outcome]) (func([]*segment) string, error) {
@@ -92,6 +92,10 @@ func lanesSQL(r query.LanesRequest, classes []query.Case[query.Class], outcomes 
 		return nil, err
 	}
 	outcome, err := caseSQL(outcomes)
+	if err != nil {
+		return nil, err
+	}
+	dry, err := filterSQL(query.DryRun().Expr())
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +116,7 @@ func lanesSQL(r query.LanesRequest, classes []query.Case[query.Class], outcomes 
 		}
 		above := strconv.FormatInt(ids, 10)
 		return "SELECT i, b, " + class + " AS c, " + outcome + " AS x, CAST(sum(n) AS BIGINT), CAST(max(v) // " + above + " AS BIGINT), CAST(max(v) % " + above + " AS BIGINT) " +
-			"FROM (SELECT o.i AS i, " + at + " // " + width + " AS b, verb, subresource, e.api_group AS api_group, code, count(*) AS n, max(" + place + " * " + above + " + id) AS v " +
+			"FROM (SELECT o.i AS i, " + at + " // " + width + " AS b, verb, subresource, e.api_group AS api_group, code, CASE WHEN " + dry + " THEN " + quoteText(dryURI) + " ELSE '' END AS uri, count(*) AS n, max(" + place + " * " + above + " + id) AS v " +
 			"FROM (SELECT * FROM read_parquet(" + filesSQL(segments) + ") WHERE " + cond + ") e JOIN " + objects + " USING (namespace, resource, name) " +
 			"WHERE CASE WHEN e.cluster = o.cluster AND e.api_group = o.api_group THEN true ELSE false END GROUP BY ALL) GROUP BY ALL ORDER BY i, b, c, x"
 	}, nil

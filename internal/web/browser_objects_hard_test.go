@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -459,6 +460,65 @@ func TestBarsEnd(t *testing.T) {
 	}
 	if want := "1–3, 1–4, 1–2 3–…, …–2, …–1 5–…, 1–2 5–…"; got != want {
 		t.Errorf("the lives are %s, not %s", got, want)
+	}
+}
+
+// TestDryRunsAreNoChanges: the page finds an event's class as the server does, and
+// a dry run ends no bar, begins none, and is no revision.
+func TestDryRunsAreNoChanges(t *testing.T) {
+	events := story(t)
+	dry := []audit.Event{
+		written(t, 5, "Metadata", "create", "dora", 201, ""),
+		written(t, 47, "Metadata", "create", "dora", 201, ""),
+		written(t, 28, "Metadata", "delete", "dora", 200, ""),
+		written(t, 29, "RequestResponse", "update", "dora", 200, `"responseObject":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"story","namespace":"lab","uid":"u1"},"data":{"colour":"never"}}`),
+	}
+	for i := range dry {
+		dry[i].URI += "?dryRun=All"
+	}
+	events = append(events, dry...)
+	ts := newTestServer(t, events)
+	b := newTab(t)
+	b.open(ts.URL + "/objects?row=" + storyPath)
+	const load = `const at = (name) => import(new URL(name, document.querySelector("script[src*='js/main.js']").src));`
+	life, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`(async () => {`+load+`
+		const { Lane, spansOf } = await at("timeline-data.js");
+		const answer = await (await fetch("/api/v1/lanes")).json();
+		const lane = Lane.from(answer.lanes.find((l) => l.key.name === "story"));
+		return spansOf([{ lane, i: 0, j: lane.n }]).map((s) => new Date(s.from).getUTCSeconds() + "–" + new Date(s.to).getUTCSeconds()).join(", ");
+	})()`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if life != "10–45" {
+		t.Errorf("the object lived %s, not 10–45", life)
+	}
+
+	uris := []string{"/a", "/a?dryRun=All", "/a?x=y&dr%79Run=Al%6C", "/a?dryRun=All;x", "/a?x=dryRun=All", "/a&dryRun=All?", "/a?dryRun=All&x", "/a?\ndryRun=All", "/a?x&\n&dryRun=All"}
+	for _, verb := range []string{"create", "update", "delete", "get", "head"} {
+		for _, code := range []int32{200, 201, 403} {
+			for _, uri := range uris {
+				events = append(events, audit.Event{Verb: verb, Code: code, URI: uri, Final: true})
+			}
+		}
+	}
+	wire, err := json.Marshal(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](`(async () => {`+load+`
+		const { className, kindOfEvent } = await at("timeline-data.js");
+		const { counts } = await at("objects-words.js");
+		return `+string(wire)+`.map((e) => className(kindOfEvent(e)) + " " + counts(e));
+	})()`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range events {
+		e := &events[i]
+		if want := fmt.Sprintf("%s %v", query.ClassOf(e), e.Code < 400 && !query.DryRun().Match(e)); got[i] != want {
+			t.Errorf("%s %d %q is %q on the page, %q on the server", e.Verb, e.Code, e.URI, got[i], want)
+		}
 	}
 }
 

@@ -5,9 +5,17 @@ import { short } from "./objects-key.js";
 
 /** @typedef {import("./diff-bodies.js").Event} Event */
 
+/**
+ * Whether nothing was to be kept, as the server finds it (internal/query/class.go).
+ * @param {string} [uri]
+ */
+export function isDryRun(uri = "") {
+  return /^[^?]*\?(?:.*&)?(?:d|%64)(?:r|%72)(?:y|%79)(?:R|%52)(?:u|%75)(?:n|%6[eE])=(?:A|%41)(?:l|%6[cC])(?:l|%6[cC])(?:&|$)/s.test(uri);
+}
+
 /** Whether the object is another one after the event. @param {Event} e */
 export function counts(e) {
-  return e.final && (e.code ?? 0) < 400 && e.verb !== "deletecollection" && !["exec", "attach", "portforward", "proxy"].includes(e.subresource ?? "");
+  return e.final && (e.code ?? 0) < 400 && !isDryRun(e.uri) && e.verb !== "deletecollection" && !["exec", "attach", "portforward", "proxy"].includes(e.subresource ?? "");
 }
 
 /** Whether nothing was before the event: an apply, or an update, that makes the object is answered with 201. @param {Event} e */

@@ -1,5 +1,7 @@
 // What happened to objects over time, as the timeline draws it.
 
+import { isDryRun } from "./objects-words.js";
+
 /**
  * @typedef {import("./objects-key.js").Key} Key
  * @typedef {[bin: number, cls: string, outcome: string, count: number, id: number, time: number]} WireMark time in microseconds
@@ -184,14 +186,14 @@ export class Row {
  * @param {number} count
  */
 export function words(kind, count) {
-  const done = { create: "created", change: "changed", delete: "deleted", read: "read", exec: "exec or the like", other: "other request" }[className(kind)] ?? "";
+  const done = { create: "created", change: "changed", delete: "deleted", read: "read", exec: "exec or the like", other: "other request, or a dry run" }[className(kind)] ?? "";
   const how = { ok: "", denied: "denied", failed: "failed", error: "server error" }[outcomeName(kind)];
   return `${done}${how ? " – " + how : ""}${count > 1 ? ` ×${count.toLocaleString("en")}` : ""}`;
 }
 
 /**
  * An event's class and outcome, as the server finds them (internal/query/class.go).
- * @param {{verb: string, subresource?: string, code?: number, api_group?: string}} e
+ * @param {{verb: string, subresource?: string, code?: number, api_group?: string, uri?: string}} e
  */
 export function kindOfEvent(e) {
   const [sub, code] = [e.subresource ?? "", e.code ?? 0];
@@ -199,7 +201,7 @@ export function kindOfEvent(e) {
   let cls = 2;
   if (["exec", "attach", "portforward", "proxy"].includes(sub)) cls = 4;
   else if (["get", "list", "watch"].includes(e.verb)) cls = 3;
-  else if (!["create", "update", "patch", "delete", "deletecollection"].includes(e.verb) || ["authentication.k8s.io", "authorization.k8s.io"].includes(e.api_group ?? "")) cls = 5;
+  else if (!["create", "update", "patch", "delete", "deletecollection"].includes(e.verb) || ["authentication.k8s.io", "authorization.k8s.io"].includes(e.api_group ?? "") || isDryRun(e.uri)) cls = 5;
   else if ((["update", "patch"].includes(e.verb) && code !== 201) || sub) cls = 1;
   else if (["create", "update", "patch"].includes(e.verb)) cls = 0;
   return cls * 4 + outcome;
