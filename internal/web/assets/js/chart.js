@@ -302,7 +302,8 @@ function dayClock(_u, splits) {
     const ms = Math.round(t * 1000);
     const date = text(ms, "day").slice(5);
     if (step >= 86400) return date;
-    const clock = step >= 60 ? text(ms, "minute").slice(11) : text(ms, "second").slice(11);
+    const digits = Math.min(3, Math.ceil(-Math.log10(step) - 0.001));
+    const clock = step >= 60 ? text(ms, "minute").slice(11) : text(ms, "second").slice(11) + (digits > 0 ? "." + String(ms % 1000).padStart(3, "0").slice(0, digits) : "");
     const first = dayStart(ms) !== day;
     day = dayStart(ms);
     return first ? `${date} ${clock}` : clock;

@@ -228,7 +228,11 @@ listenKeys({
 });
 listenMenus(app.state, () => view.exported?.() ?? {});
 offerValues();
-watchStatus();
+watchStatus(() => {
+  // What nobody answered while the server was away is asked again when it is back.
+  if (document.querySelector("[aria-busy]")) return;
+  for (const b of document.querySelectorAll("#filter-error .gone button, #view .gone button")) /** @type {HTMLElement} */ (b).click();
+});
 
 addEventListener("pagehide", () => {
   asking.abort();

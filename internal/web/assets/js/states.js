@@ -34,9 +34,9 @@ export function loading(text = "Asking…") {
  */
 export function failure(err, again) {
   const message = err instanceof Error ? err.message : String(err);
-  const el = element("div", "empty error", "");
-  el.setAttribute("role", "alert");
   const gone = err instanceof TypeError; // fetch's way to say that nobody answered
+  const el = element("div", gone ? "empty error gone" : "empty error", "");
+  el.setAttribute("role", "alert");
   el.append(element("h2", "", gone ? "ktrail does not answer" : "This did not come"));
   el.append(element("p", "", gone ? message + ". Is it still running?" : message));
   if (again) {

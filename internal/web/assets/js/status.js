@@ -5,6 +5,8 @@ import { byId, load } from "./dom.js";
 const every = 5000; // ms
 
 let asking = false;
+/** Called each time the server has answered. */
+let answered = () => {};
 
 async function refresh() {
   // A server that is slow is not asked once more before it has answered.
@@ -13,12 +15,15 @@ async function refresh() {
   try {
     const html = await load("/page/status");
     swap(html);
+    answered();
   } catch {
     const pill = document.querySelector("#status .pill");
     pill?.classList.remove("ok", "warn");
     pill?.classList.add("bad");
     const text = pill?.querySelector(".pill-text");
     if (text) text.textContent = "not reachable";
+    const heard = pill?.querySelector(".sr");
+    if (heard) heard.textContent = ", trouble";
   } finally {
     asking = false;
   }
@@ -40,7 +45,9 @@ function swap(html) {
   if (alerts && old.textContent !== alerts.textContent) old.replaceChildren(...alerts.childNodes);
 }
 
-export function watchStatus() {
+/** @param {() => void} then called each time the server has answered */
+export function watchStatus(then) {
+  answered = then;
   setInterval(refresh, every);
   document.addEventListener("visibilitychange", refresh);
 }
