@@ -15,10 +15,10 @@ import (
 
 // The groups with most events are few, but to find them all must be counted: a
 // store of ten million events has half a million objects that were written. Here
-// a group takes some forty bytes, so that so many fit where [tallies] would not.
+// a group takes some thirty bytes, so that so many fit where [tallies] would not.
 
-// topGroup is about what a group takes, and a text beside its bytes.
-const topGroup = 48
+// topGroup is about what a group takes, and a third of what a text does beside its bytes.
+const topGroup = 32
 
 // numbered gives texts numbers, the same to all scanners of a question.
 type numbered struct {
@@ -30,7 +30,7 @@ type numbered struct {
 func (n *numbered) number(text []byte) (uint32, error) {
 	k, ok := n.of[string(text)]
 	if !ok {
-		if n.left.Add(-2*topGroup-int64(len(text))) < 0 {
+		if n.left.Add(-3*topGroup-int64(len(text))) < 0 {
 			return 0, errEngine
 		}
 		k = uint32(len(n.texts))
@@ -50,8 +50,9 @@ const (
 	topWrite = 1 << 63
 )
 
-// topCount is what is counted of a group.
-type topCount struct{ n, writes int64 }
+// topCount is what is counted of a group: so many segments as are scanned have
+// fewer events than that.
+type topCount struct{ n, writes uint32 }
 
 // topCounts are the counts of one scanner.
 type topCounts struct {
@@ -84,7 +85,7 @@ func (c *topCounts) count(p int, left *atomic.Int64) error {
 	for _, key := range c.waiting[p] {
 		sum := counts[key&^topWrite]
 		sum.n++
-		sum.writes += int64(key >> 63)
+		sum.writes += uint32(key >> 63)
 		counts[key&^topWrite] = sum
 	}
 	c.waiting[p] = c.waiting[p][:0]
@@ -279,9 +280,9 @@ func (t *topScan) rows() ([]query.GroupRow, error) {
 	top = top[min(t.Skip, len(top)):min(want, len(top))]
 	var rows []query.GroupRow
 	for _, g := range top {
-		row := query.GroupRow{Keys: t.keys(g.key), Count: g.n}
+		row := query.GroupRow{Keys: t.keys(g.key), Count: int64(g.n)}
 		if t.sums.writes != "" {
-			row.Writes = g.writes
+			row.Writes = int64(g.writes)
 		}
 		rows = append(rows, row)
 	}

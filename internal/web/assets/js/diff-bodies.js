@@ -1,6 +1,7 @@
 // The objects that an event recorded, and why it recorded none.
 
 import { ask } from "./api.js";
+import { isDryRun } from "./objects-words.js";
 
 /**
  * @typedef {object} Event the columns that the page needs of an event
@@ -69,7 +70,7 @@ function read(a) {
   const { verb, subresource: sub = "" } = event;
   if (!event.final) return { ...r, why: "This is not the end of the request." };
   if ((event.code ?? 0) >= 400) return { ...r, why: "The request failed: nothing was changed." };
-  if (/[?&]dryRun=[^&]/.test(event.uri ?? "")) return { ...r, why: "A dry run: nothing was changed." };
+  if (isDryRun(event.uri)) return { ...r, why: "A dry run: nothing was changed." };
   if (["exec", "attach", "portforward", "proxy"].includes(sub)) return { ...r, why: "A session in the container: the object did not change." };
   if (verb === "deletecollection") return { ...r, why: "It deleted a collection; the object may have been in it." };
   if (event.truncated) return { ...r, why: "The API server left the bodies out, for the event was larger than --audit-log-truncate-max-event-size." };
