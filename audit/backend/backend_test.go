@@ -444,3 +444,14 @@ func TestCloseTwice(t *testing.T) {
 		t.Errorf("the log has %q, the webhook %q and was closed %d times", got, h.ids(), h.closed)
 	}
 }
+
+// TestSendAllocates: an event on its way to the log takes no memory but its line.
+func TestSendAllocates(t *testing.T) {
+	b := open(t, "--audit-log-truncate-enabled --audit-log-path="+filepath.Join(t.TempDir(), "audit.log"), nil, backend.Options{})
+	events := []audit.Event{event(t, "a", "")}
+	var err error
+	if n := testing.AllocsPerRun(100, func() { err = errors.Join(err, b.Send(t.Context(), events)) }); n != 0 || err != nil {
+		t.Errorf("Send allocates %v times: %v", n, err)
+	}
+	shut(t, b)
+}
