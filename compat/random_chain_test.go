@@ -89,7 +89,7 @@ func (x *trial) explain(b *both, field string) string {
 			return "unencoded answer"
 		case theirs["responseStatus.message"] == `"Connection closed early"` && ours["responseStatus.code"] == "200":
 			return "flushed"
-		case has(ours, "responseObject") && x.method != "HEAD" && ours["stage"] != `"Panic"` && !within(ours, "responseObject", plain(b.answers[1].contentType, b.answers[1].body)):
+		case has(ours, "responseObject") && x.method != "HEAD" && ours["stage"] != `"Panic"` && !strings.Contains(b.answers[1].head, "no answer") && !strings.Contains(b.answers[1].head, "broken off") && !within(ours, "responseObject", plain(b.answers[1].contentType, b.answers[1].body)):
 		case x.unseen() && !has(ours, "responseObject") && (code < "400" || ours["stage"] == `"Panic"`):
 			return "long-running object"
 		case strings.HasPrefix(b.answers[1].contentType, "application/vnd.kubernetes.protobuf") && has(theirs, "responseObject") && !has(ours, "responseObject"):
