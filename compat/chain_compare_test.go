@@ -85,6 +85,7 @@ func (r *recorder) send(t *testing.T, c call) (got answer) {
 	got.head, got.contentType = got.head+text.String(), a.Header.Get("Content-Type")
 	body, err := io.ReadAll(a.Body)
 	got.body = string(body)
+	defer func() { got.body = sinceStart(got.body) }()
 	switch {
 	case a.StatusCode == http.StatusSwitchingProtocols:
 		line, _ := in.ReadString('\n')
@@ -104,6 +105,21 @@ func (r *recorder) send(t *testing.T, c call) (got answer) {
 		got.head += "and then broken off"
 	}
 	return got
+}
+
+var (
+	started = time.Now().Truncate(time.Second)
+	moment  = regexp.MustCompile(`\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+)
+
+// sinceStart takes the moments of this run from a text, such as when an object was applied: each chain has its own.
+func sinceStart(text string) string {
+	return moment.ReplaceAllStringFunc(text, func(m string) string {
+		if at, err := time.Parse(time.RFC3339, m); err != nil || at.Before(started) {
+			return m
+		}
+		return "a moment"
+	})
 }
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
@@ -167,7 +183,7 @@ func flatten(into map[string]string, path string, v any) {
 		if err != nil {
 			panic(err)
 		}
-		into[path] = string(b)
+		into[path] = sinceStart(string(b))
 	}
 }
 
