@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
@@ -180,6 +181,11 @@ func (g *Engine) Lanes(ctx context.Context, q LanesQuestion) (LanesAnswer, error
 		return LanesAnswer{}, err
 	}
 	answer.Lanes = answer.Lanes[:full]
+	collections, w, err := g.collections(ctx, answer)
+	if err != nil {
+		return LanesAnswer{}, err
+	}
+	answer.Collections, warnings = collections, joinWarnings(warnings, w)
 	if more || full < len(keys) {
 		page.Skip += full
 		page.Range = r
@@ -187,6 +193,37 @@ func (g *Engine) Lanes(ctx context.Context, q LanesQuestion) (LanesAnswer, error
 	}
 	answer.Warnings = joinWarnings(answer.Warnings, warnings)
 	return answer, nil
+}
+
+// deletingCollections is true of requests that may have deleted objects they do not name.
+var deletingCollections = sync.OnceValue(func() *Filter { return fixed(`final && verb == "deletecollection" && name == ""`) })
+
+// collections are the deletions of collections that objects of an answer's lanes may have been in.
+func (g *Engine) collections(ctx context.Context, a LanesAnswer) ([]Lane, Warnings, error) {
+	var kinds []ObjectKey
+	for _, l := range a.Lanes {
+		k := l.Key
+		if k.Name = ""; l.Key.Name != "" && !slices.Contains(kinds, k) {
+			kinds = append(kinds, k)
+		}
+	}
+	if len(kinds) == 0 {
+		return nil, nil, nil
+	}
+	var out []Lane
+	lane := -1
+	r := LanesRequest{Filter: deletingCollections(), Range: a.Range, Objects: kinds, Width: a.WidthUS}
+	warnings, err := g.src.Lanes(ctx, r, func(i int, m Mark) error {
+		if m.Class != ClassDelete || m.Outcome != OutcomeOK {
+			return nil
+		}
+		if i != lane {
+			lane, out = i, append(out, Lane{Key: kinds[i]})
+		}
+		out[len(out)-1].Marks = append(out[len(out)-1].Marks, m)
+		return nil
+	})
+	return out, warnings, err
 }
 
 // laneKeys are the objects of a page, and whether there are more.

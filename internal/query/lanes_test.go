@@ -234,6 +234,30 @@ func TestLanes(t *testing.T) {
 	}
 }
 
+// TestLanesTellOfCollections: a deletion of a collection names no object, and may have ended each of its kind, whatever the filter shows.
+func TestLanesTellOfCollections(t *testing.T) {
+	failed, denied, dry := made(5, 160, "deletecollection", "carol", "a", ""), made(6, 161, "deletecollection", "carol", "a", ""), made(7, 162, "deletecollection", "carol", "a", "")
+	failed.Code, denied.Code, dry.URI = 500, 403, "/apis/apps/v1/namespaces/a/deployments?dryRun=All"
+	begun := made(8, 163, "deletecollection", "carol", "a", "")
+	begun.Final = false
+	g := engine(
+		made(1, 100, "create", "alice", "a", "one"), made(2, 101, "create", "alice", "b", "other"),
+		made(3, 150, "deletecollection", "carol", "a", ""), made(4, 190, "deletecollection", "carol", "elsewhere", ""),
+		failed, denied, dry, begun,
+	)
+	a, err := g.Lanes(t.Context(), query.LanesQuestion{Scope: query.Scope{Filter: `user == "alice"`, Range: query.Range{From: 100e6, To: 200e6}}, Bins: 10})
+	if err != nil || len(a.Lanes) != 2 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	want := []query.Lane{{
+		Key:   query.ObjectKey{Cluster: "c", Namespace: "a", APIGroup: "apps", Resource: "deployments"},
+		Marks: []query.Mark{{Bin: 5, Class: query.ClassDelete, Outcome: query.OutcomeOK, Count: 1, ID: 3, Time: 150e6}},
+	}}
+	if !reflect.DeepEqual(a.Collections, want) {
+		t.Errorf("got %+v", a.Collections)
+	}
+}
+
 // TestLanesPageIsBounded: a page with very many marks ends early, and the pages
 // together have all of them.
 // TestLanesOfNoTime: events without a time have no place, which is no fault of the question.

@@ -67,12 +67,16 @@ type LanesQuestion struct {
 
 // LanesAnswer has a lane an object.
 type LanesAnswer struct {
-	Filter   string   `json:"filter"`
-	Range    Range    `json:"range"` // as asked, or as found where it was open
-	WidthUS  int64    `json:"width_us"`
-	Lanes    []Lane   `json:"lanes"`
-	Next     string   `json:"next,omitempty"`
-	Warnings Warnings `json:"warnings,omitempty"`
+	Filter  string `json:"filter"`
+	Range   Range  `json:"range"` // as asked, or as found where it was open
+	WidthUS int64  `json:"width_us"`
+	Lanes   []Lane `json:"lanes"`
+	// Collections are the deletions of collections that objects of these lanes may
+	// have been in, by whomever: their keys have no name. The filter is not asked
+	// of them, for what it leaves out may have ended an object all the same.
+	Collections []Lane   `json:"collections,omitempty"`
+	Next        string   `json:"next,omitempty"`
+	Warnings    Warnings `json:"warnings,omitempty"`
 }
 
 // Lane is one object's marks in order of time, and its life as far as the range tells.
