@@ -211,7 +211,7 @@ func (x *exchange) takeAnswer() {
 	}
 	note := x.takeAnswerOf(&w.kept)
 	w.kept.buf = nil
-	if note != "" && w.take == takeRecord {
+	if note != "" && w.take == takeRecord && !x.long { // of a stream nothing is asked for
 		x.annotate(ResponseBodyAnnotation, note)
 	}
 }
@@ -226,17 +226,14 @@ func (x *exchange) takeAnswerOf(k *kept) (note string) {
 	if err != nil {
 		return k.leftOut("cannot be decompressed: " + notePart(err.Error()))
 	}
-	if x.takeStatus(body) {
-		return ""
-	}
-	if w.format == formatProtobuf {
+	body, isStatus, err := x.takeStatus(body)
+	switch {
+	case isStatus:
+	case w.format == formatProtobuf:
 		return k.leftOut("of application/vnd.kubernetes.protobuf")
-	}
-	body, err = x.h.toJSON(body, w.format)
-	if err != nil {
+	case err != nil:
 		return k.leftOut("cannot be read: " + notePart(err.Error()))
-	}
-	if w.take == takeRecord && !x.long { // of a stream, or of what a pod answers behind proxy, a Status alone
+	case w.take == takeRecord && !x.long: // of a stream, or of what a pod answers behind proxy, a Status alone
 		if x.decision.OmitManagedFields {
 			body = withoutManagedFields(body)
 		}
@@ -245,26 +242,22 @@ func (x *exchange) takeAnswerOf(k *kept) (note string) {
 	return ""
 }
 
-// takeStatus puts the Status that body is into the record, and is whether it is one. x.mu is held.
-func (x *exchange) takeStatus(body []byte) bool {
+// takeStatus puts the Status that body is into the record, and is whether it is one. It returns body
+// as JSON, or why it cannot be read. x.mu is held.
+func (x *exchange) takeStatus(body []byte) (asJSON []byte, isStatus bool, err error) {
 	var s status.Status
-	var ok bool
 	if x.out.format == formatProtobuf {
-		if s, ok = statusOfProtobuf(body); ok {
+		if s, isStatus = statusOfProtobuf(body); isStatus {
 			body = s.JSON()
 		}
-	} else {
-		var err error
-		if body, err = x.h.toJSON(body, x.out.format); err == nil {
-			s, ok = statusOfJSON(body)
+	} else if body, err = x.h.toJSON(body, x.out.format); err == nil {
+		s, isStatus = statusOfJSON(body)
+	}
+	if isStatus {
+		x.answered(&s)
+		if x.out.take == takeRecord {
+			x.rec.ResponseObject = body
 		}
 	}
-	if !ok {
-		return false
-	}
-	x.answered(&s)
-	if x.out.take == takeRecord {
-		x.rec.ResponseObject = body
-	}
-	return true
+	return body, isStatus, err
 }

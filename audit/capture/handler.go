@@ -213,6 +213,7 @@ func (x *exchange) finish() {
 
 // panicked makes the last event of a request whose handler panicked with p, and is whether the panic is to go on.
 func (x *exchange) panicked(p any) bool {
+	_ = x.out.settle(true) // gives the answer up itself
 	x.mu.Lock()
 	x.takeAnswer()
 	x.status = audit.Status{

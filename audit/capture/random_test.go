@@ -83,3 +83,46 @@ func TestHalfReadYAML(t *testing.T) {
 	has(t, sink.last(t), `"capture.ktrail.io/request-body":"left out: 10 bytes were all that was read (not read to the end)"`)
 	hasNot(t, sink.last(t), `"requestObject"`)
 }
+
+// The header of a failed long-running answer waits for its body, which a panic may keep from it.
+func TestPanicAfterTheHeader(t *testing.T) {
+	for name, body := range map[string]string{"no body": "", "the tag alone": "\xd9\xd9\xf7"} {
+		t.Run(name, func(t *testing.T) {
+			h, sink := around(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/cbor")
+				w.WriteHeader(403)
+				if body != "" {
+					_, _ = io.WriteString(w, body)
+				}
+				panic(http.ErrAbortHandler)
+			}, nil)
+			defer func() {
+				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // the server compares so
+					t.Errorf("the panic is %v", p)
+				}
+				if got := sink.stages(); got != "RequestReceived,ResponseStarted,Panic" {
+					t.Fatal(got)
+				}
+				has(t, sink.taken()[1], `"code":403`)
+			}()
+			ask(h, "POST", exec, "", "")
+		})
+	}
+}
+
+// What a pod answers with a failure costs little to look at, however large it is and in whatever it is written.
+func TestLargeFailureOfAPod(t *testing.T) {
+	for name, c := range map[string]struct{ contentType, body string }{
+		"YAML":     {"application/yaml", "apiVersion: v1\nkind: Status\nmessage: " + strings.Repeat("m", 100_000) + "\nreason: Large\n"},
+		"protobuf": {"application/vnd.kubernetes.protobuf", protobuf("v1", "Pod", message(1, ""))},
+	} {
+		h, sink := around(t, answersAs(500, c.contentType, c.body), nil)
+		w := ask(h, "GET", pods+"/web/proxy/a", "", "")
+		t.Run(name, func(t *testing.T) {
+			hasNot(t, sink.last(t), "Large", "request-body", "response-body")
+			if w.Body.String() != c.body {
+				t.Errorf("%d bytes came of %d", w.Body.Len(), len(c.body))
+			}
+		})
+	}
+}

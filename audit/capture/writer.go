@@ -30,6 +30,10 @@ const (
 	peekFirst = 4096
 )
 
+// statusMost is how much is kept of the failed answer to a long-running request, which may come from a pod:
+// a refusal of the API server's own is no larger.
+const statusMost = 64 << 10
+
 // taking is what is kept of an answer's body.
 type taking uint8
 
@@ -156,6 +160,9 @@ func (w *writer) begin(code int) {
 		w.take = takeNothing
 	}
 	w.kept.max = x.h.MaxBody
+	if x.long {
+		w.kept.max = min(w.kept.max, statusMost)
+	}
 }
 
 // isDiscovery is whether the request asks for a list of the API's groups or resources: the
