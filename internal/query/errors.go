@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -13,12 +14,22 @@ import (
 type UsageError struct {
 	Message string
 	Suggest string // the nearest valid word, "" if none is near
+	Flag    string // whose value is wrong: one of [FlagNames], since or until; "" if it is none of them
 }
 
 func (e *UsageError) Error() string { return e.Message }
 
 func usagef(format string, args ...any) *UsageError {
 	return &UsageError{Message: fmt.Sprintf(format, args...)}
+}
+
+// of says whose value a usage error is about.
+func of(flag string, err error) error {
+	var usage *UsageError
+	if errors.As(err, &usage) {
+		usage.Flag = flag
+	}
+	return err
 }
 
 // FilterError is a filter that does not parse, has an unknown column or a wrong

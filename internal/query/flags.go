@@ -13,7 +13,8 @@ import (
 // Flags are the controls of the CLI and the page. Each value may be a list
 // separated by commas, of which one must hold. A value may have * for any text,
 // and begins with ! to mean "not this". A backslash takes the meaning from
-// , * ! and itself. "*" alone means "has a value". What is empty asks nothing.
+// , * ! and itself. "*" alone means "has a value". What is empty asks nothing,
+// but a list of nothing, or not nothing, is an error.
 type Flags struct {
 	Verb, User, As, Namespace, Resource, Name, Subresource []string
 	Group, APIGroup, Code, IP, Agent, AuditID              []string
@@ -168,10 +169,14 @@ func (s *flagSpec) cel(values []string) ([]string, error) {
 }
 
 func (s *flagSpec) terms(values []string) (yes, no []term, err error) {
-	for _, v := range splitValues(values) {
+	split, err := splitValues(s.name, values)
+	if err != nil {
+		return nil, nil, of(s.name, err)
+	}
+	for _, v := range split {
 		t, err := s.term(v)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, of(s.name, err)
 		}
 		if v.not {
 			no = append(no, t)
@@ -240,23 +245,27 @@ func (v value) text() string { return strings.Join(v.parts, "*") }
 
 func (v value) exact() bool { return len(v.parts) == 1 }
 
-// splitValues splits at commas; empty values are left out.
-func splitValues(in []string) []value {
+// splitValues splits at commas. Empty values are left out, unless there is nothing else.
+func splitValues(flag string, in []string) ([]value, error) {
 	var out []value
 	for _, s := range in {
+		had := len(out)
 		var v value
 		var b strings.Builder
 		begun := false
-		end := func() {
+		end := func() error {
 			v.parts = append(v.parts, b.String())
 			if v.exact() {
 				v.parts[0] = strings.TrimSpace(v.parts[0])
 			}
 			if v.text() != "" {
 				out = append(out, v)
+			} else if v.not {
+				return usagef("%s %s says what is not asked for without naming it; write !x for not x, or !* for none", flag, quoteShort(s))
 			}
 			v, begun = value{}, false
 			b.Reset()
+			return nil
 		}
 		for i := 0; i < len(s); i++ {
 			c := s[i]
@@ -266,24 +275,33 @@ func splitValues(in []string) []value {
 				b.WriteByte(s[i])
 				begun = true
 			case c == ',':
-				end()
+				if err := end(); err != nil {
+					return nil, err
+				}
 			case c == '*':
 				if b.Len() > 0 || len(v.parts) == 0 { // ** is *
 					v.parts = append(v.parts, b.String())
 				}
 				b.Reset()
 				begun = true
+			case c == '!' && v.not && !begun:
+				return nil, usagef(`%s %s negates twice; write !x for not x, or \!x for what begins with !`, flag, quoteShort(s))
 			case c == '!' && !begun:
-				v.not, begun = true, true
+				v.not = true
 			case c == ' ' && !begun:
 			default:
 				b.WriteByte(c)
 				begun = true
 			}
 		}
-		end()
+		if err := end(); err != nil {
+			return nil, err
+		}
+		if len(out) == had && strings.TrimSpace(s) != "" {
+			return nil, usagef("%s %s names nothing; write a value, or a,b for either of two", flag, quoteShort(s))
+		}
 	}
-	return out
+	return out, nil
 }
 
 // textTerm is what a value means for a string, a column or a list's member.

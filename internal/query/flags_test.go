@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ktrail/ktrail/internal/query"
 )
@@ -31,6 +32,10 @@ func TestFlags(t *testing.T) {
 		{query.Flags{User: one("a*b")}, `user.matches("(?s)^a.*b$")`},
 		{query.Flags{User: one("a.*.b*c")}, `user.matches("(?s)^a\\..*\\.b.*c$")`},
 		{query.Flags{User: one("*")}, `user != ""`},
+		{query.Flags{User: one("!*")}, `!(user != "")`},
+		{query.Flags{User: one(`!\!a`)}, `user != "!a"`},
+		{query.Flags{User: one(" , a,,b,")}, `user in ["a", "b"]`},
+		{query.Flags{User: one("  ")}, ""},
 		{query.Flags{User: one("**x**")}, `user.contains("x")`},
 		{query.Flags{User: one("!system:*")}, `!user.startsWith("system:")`},
 		{query.Flags{User: one("alice*,!alice-bot,bob")}, `(user == "bob" || user.startsWith("alice")) && user != "alice-bot"`},
@@ -93,12 +98,42 @@ func TestFlagsErrors(t *testing.T) {
 		{query.Flags{Not: []string{"user"}}, "flag=value"},
 		{query.Flags{Not: []string{"usr=x"}}, "did you mean user?"},
 		{query.Flags{Not: []string{"user=!x"}}, "negates twice"},
+		{query.Flags{Verb: []string{"!"}}, `verb "!" says what is not asked for without naming it`},
+		{query.Flags{User: []string{"alice, ! "}}, `user "alice, ! " says`},
+		{query.Flags{User: []string{"!!alice"}}, `user "!!alice" negates twice`},
+		{query.Flags{User: []string{"! !alice"}}, "negates twice"},
+		{query.Flags{Resource: []string{"!!pods"}}, `resource "!!pods" negates twice`},
+		{query.Flags{Namespace: []string{","}}, `namespace "," names nothing`},
+		{query.Flags{Namespace: []string{" , ,"}}, "names nothing"},
+		{query.Flags{Not: []string{"verb=,"}}, "names nothing"},
 	}
 	for _, tt := range tests {
 		_, err := tt.in.CEL()
 		var bad *query.UsageError
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: got %v, want %s", tt.in, err, tt.want)
+		}
+	}
+}
+
+// TestFlagsOfErrors: who shows an error beside the field that is wrong learns which it is.
+func TestFlagsOfErrors(t *testing.T) {
+	flag := func(err error) string {
+		var bad *query.UsageError
+		if !errors.As(err, &bad) {
+			t.Fatalf("got %v", err)
+		}
+		return bad.Flag
+	}
+	for _, f := range []query.Flags{{Resource: []string{"a/b/c/d"}}, {Resource: []string{"!"}}, {Resource: []string{","}}} {
+		if _, err := f.CEL(); flag(err) != "resource" {
+			t.Errorf("%v: the flag is %q", err, flag(err))
+		}
+	}
+	for _, tt := range []struct{ since, until, want string }{{"x", "", "since"}, {"", "x", "until"}, {"1969-01-01", "", "since"}, {"1h", "2h", "until"}} {
+		_, err := query.NewRange(tt.since, tt.until, time.Now(), time.UTC)
+		if flag(err) != tt.want {
+			t.Errorf("%v: the flag is %q, want %q", err, flag(err), tt.want)
 		}
 	}
 }

@@ -104,14 +104,14 @@ func parseAgo(s string) (time.Duration, bool) {
 func NewRange(since, until string, now time.Time, loc *time.Location) (Range, error) {
 	from, err := ParseTime(since, now, loc)
 	if err != nil {
-		return Range{}, err
+		return Range{}, of("since", err)
 	}
 	to, err := ParseTime(until, now, loc)
 	if err != nil {
-		return Range{}, err
+		return Range{}, of("until", err)
 	}
 	r := Range{From: from, To: to}
-	return r, r.validate()
+	return r, of("until", r.validate())
 }
 
 func (r Range) validate() error {

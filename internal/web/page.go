@@ -258,6 +258,9 @@ type scope struct {
 	Last    int64      // ID: all events up to it are in what is shown, a live stream goes on behind
 }
 
+// Wrong is whether a field of the form has what cannot be asked.
+func (sc scope) Wrong(field string) bool { return sc.Problem != nil && sc.Problem.Field == field }
+
 // scope reads the question. Its error is only that of a client that went away.
 func (s *server) scope(r *http.Request, q pageQuery) (scope, error) {
 	// Before any search: an event that is committed meanwhile may be told twice,
@@ -278,6 +281,7 @@ func (s *server) scope(r *http.Request, q pageQuery) (scope, error) {
 	if err == nil {
 		return sc, nil
 	}
+	sc.Range = query.Range{}
 	we := s.report(r, err)
 	if we.Code == codeCanceled {
 		return sc, err

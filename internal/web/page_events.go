@@ -40,6 +40,7 @@ func (r results) AllTime() string {
 // errorView is an error where it belongs: below the filter box or in place of the table.
 type errorView struct {
 	InFilter bool
+	Field    string // of the form, that it is about; "" if it is about none
 	Title    string
 	Message  string
 	Caret    string // two lines: the filter, and a caret below the column
@@ -212,8 +213,10 @@ func newErrorView(err error, we wireError, q pageQuery) *errorView {
 	q.Cursor = ""
 	v.Retry = q.URL()
 	var fe *query.FilterError
+	var usage *query.UsageError
 	switch {
 	case errors.As(err, &fe):
+		v.Field = "filter"
 		v.InFilter, v.Title, v.Message, v.Caret = true, "The filter is not right", fe.Message, fe.Caret()
 		if fixed := fe.Fixed(); fixed != "" && fe.Text == q.Filter {
 			q.Filter = fixed
@@ -221,6 +224,9 @@ func newErrorView(err error, we wireError, q pageQuery) *errorView {
 		}
 	case we.Code == CodeUsage:
 		v.InFilter, v.Title = true, "This cannot be asked"
+		if errors.As(err, &usage) {
+			v.Field = usage.Flag
+		}
 	case we.Code == CodeTimeout:
 		v.Title = "That took too long"
 	case we.Code == CodeUnavailable:

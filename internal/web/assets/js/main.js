@@ -6,7 +6,7 @@ import { byId, load } from "./dom.js";
 import { listenKeys } from "./keys.js";
 import * as live from "./live.js";
 import { listenMenus, toggleMenu } from "./menus.js";
-import { address, and, condition, current, fromForm, sameQuestion, shared, timesToForm, toForm } from "./state.js";
+import { address, and, condition, current, fromForm, markWrong, sameQuestion, shared, timesToForm, toForm } from "./state.js";
 import { failure } from "./states.js";
 import { watchStatus } from "./status.js";
 import { isLocal, localize, onZone, setLocal, zoneName } from "./time.js";
@@ -95,7 +95,7 @@ async function show(again) {
     byId("scope").replaceWith(scope);
     byId("chosen").replaceWith(...html.querySelectorAll("#chosen"));
     problem.replaceChildren(...html.querySelectorAll(".problem"));
-    byId("filter").toggleAttribute("aria-invalid", problem.childElementCount > 0);
+    markWrong(problem.querySelector("[data-field]")?.getAttribute("data-field") ?? "");
     drawn = read(scope);
   } catch (err) {
     if (signal.aborted) return;
@@ -228,10 +228,20 @@ listenKeys({
 });
 listenMenus(app.state, () => view.exported?.() ?? {});
 offerValues();
+
+// What nobody answered while the server was away is asked again when it is back;
+// later and later, for it may be what is asked that a server does not survive.
+let passed = 0; // answers since it was asked again
+let pass = 0; // so many, before it is asked once more
 watchStatus(() => {
-  // What nobody answered while the server was away is asked again when it is back.
   if (document.querySelector("[aria-busy]")) return;
-  for (const b of document.querySelectorAll("#filter-error .gone button, #view .gone button")) /** @type {HTMLElement} */ (b).click();
+  const lost = document.querySelectorAll("#filter-error .gone button, #view .gone button");
+  if (!lost.length) passed = pass = 0;
+  else if (passed++ >= pass) {
+    passed = 0;
+    pass = Math.min(2 * pass + 1, 31);
+    for (const b of lost) /** @type {HTMLElement} */ (b).click();
+  }
 });
 
 addEventListener("pagehide", () => {

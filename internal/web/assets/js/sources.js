@@ -29,6 +29,8 @@ let counted = 0; // when the events' times were asked for
 let taken = 0; // when the last sample was
 let began = 0; // when the server started, by this browser's clock; 0 if it does not say
 let asking = new AbortController();
+/** Of what the view was told to draw last. @type {AbortSignal} */
+let drawing = asking.signal;
 /** The sections as the server made them: what did not change is left alone. @type {Node[]} */
 let shown = [];
 /** @type {Map<string, Sample[]>} */
@@ -155,22 +157,31 @@ function reach(gaps) {
 /** Asks when each source's events were. @param {State} state @param {AbortSignal} signal */
 async function askArrivals(state, signal) {
   counted = Date.now();
-  for (const card of cards()) {
-    const name = card.dataset.source ?? "";
-    const host = () => /** @type {HTMLElement | undefined} */ (cards().find((c) => c.dataset.source === name)?.querySelector(".arrivals"));
-    // Every line counts here, not each request once; the filter of the other views does not.
-    const since = state.since || reach(host()?.dataset.gaps ?? "");
-    const p = scopeOf({ ...state, since, cel: `source == ${quote(name)} && stage != ""` }, { buckets: 120 });
-    try {
-      arrivals.set(name, await ask("histogram", p, { signal }));
-    } catch (err) {
-      if (signal.aborted) return;
-      if (err instanceof APIError && err.code === "filter") continue;
-      arrivals.delete(name);
-      host()?.replaceChildren(failure(err, () => askArrivals(state, signal)));
-    }
+  if (state.cel === null) {
+    arrivals.clear();
+    for (const card of cards()) card.querySelector(".arrivals")?.replaceChildren();
+    return;
   }
-  draw();
+  for (const card of cards()) {
+    await askArrival(card.dataset.source ?? "", state, signal);
+    if (signal.aborted) return;
+  }
+}
+
+/** @param {string} name of a source @param {State} state @param {AbortSignal} signal */
+async function askArrival(name, state, signal) {
+  const host = () => /** @type {HTMLElement | undefined} */ (cards().find((c) => c.dataset.source === name)?.querySelector(".arrivals"));
+  // Every line counts here, not each request once; the filter of the other views does not.
+  const since = state.since || reach(host()?.dataset.gaps ?? "");
+  const p = scopeOf({ ...state, since, cel: `source == ${quote(name)} && stage != ""` }, { buckets: 120 });
+  try {
+    arrivals.set(name, await ask("histogram", p, { signal }));
+    draw();
+  } catch (err) {
+    if (signal.aborted || (err instanceof APIError && err.code === "filter")) return;
+    arrivals.delete(name);
+    host()?.replaceChildren(failure(err, () => askArrival(name, app.state(), drawing)));
+  }
 }
 
 /** Asks for what is now. A newer call ends an older one. */
@@ -222,6 +233,7 @@ export const view = {
   },
 
   async update(state, _before, why) {
+    drawing = why.signal;
     if (why.zone) draw();
     later();
     if (!why.first && !why.asked) return;

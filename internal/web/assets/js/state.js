@@ -65,6 +65,20 @@ export function toForm(p) {
   }
 }
 
+/** Marks the field that has what cannot be asked. @param {string} name "" if there is none */
+export function markWrong(name) {
+  for (const text of texts) {
+    const input = field(text);
+    if (text === name) {
+      input.setAttribute("aria-invalid", "true");
+      input.setAttribute("aria-describedby", "filter-error");
+    } else {
+      input.removeAttribute("aria-invalid");
+      input.removeAttribute("aria-describedby");
+    }
+  }
+}
+
 /** A path with parameters. @param {string} path @param {URLSearchParams} p */
 export function address(path, p) {
   const s = p.toString();
