@@ -30,20 +30,28 @@ func TestChartOfMomentsInChromium(t *testing.T) {
 	ts := newTestServer(t, sampleEvents(t))
 	b := newTab(t)
 	b.dark(false)
-	for _, until := range []string{"19:49:49", "19:49:47.300", "19:49:47.030"} {
+	for _, until := range []string{"19:49:49", "19:49:47.300", "19:49:47.310", "19:49:47.030"} {
 		b.open(ts.URL + "/?since=2026-11-22T19:49:47&until=2026-11-22T" + until)
 		b.is(`document.querySelector("#chart canvas")`)
 		eval[bool](b, `(() => {
 			const on = CanvasRenderingContext2D.prototype, { clearRect, fillText } = on;
 			window.drawn = [];
-			on.clearRect = function (...rest) { window.drawn = []; return clearRect.apply(this, rest); };
-			on.fillText = function (text, ...rest) { window.drawn.push(text); return fillText.call(this, text, ...rest); };
+			on.clearRect = function (...rest) { window.drawn = []; window.cut = []; return clearRect.apply(this, rest); };
+			on.fillText = function (text, x, ...rest) {
+				window.drawn.push(text);
+				const at = this.getTransform().e + x, half = this.measureText(text).width / 2;
+				if (this.textAlign === "center" && (at < half || at + half > this.canvas.width)) window.cut.push(text);
+				return fillText.call(this, text, x, ...rest);
+			};
 			return true;
 		})()`)
 		b.keys("z")
 		b.is(`window.drawn.filter((s) => s.includes(":")).length > 1`)
 		if labels := eval[[]string](b, `window.drawn.filter((s) => s.includes(":")).map((s) => s.slice(-12))`); !distinct(labels) {
 			t.Errorf("until %s: the axis says %q", until, labels)
+		}
+		if cut := eval[[]string](b, `window.cut`); len(cut) > 0 {
+			t.Errorf("until %s: the canvas ends in %q", until, cut)
 		}
 		b.shot("chart-moments-" + until)
 		b.keys("z")

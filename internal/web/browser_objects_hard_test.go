@@ -463,6 +463,50 @@ func TestBarsEnd(t *testing.T) {
 	}
 }
 
+// TestCollectionsEndBars: what nothing was written of since its collection was
+// deleted may be gone, whoever the filter shows; what was written is not, and what
+// was created again was.
+func TestCollectionsEndBars(t *testing.T) {
+	at := func(second int, verb, user, name string) audit.Event {
+		e := written(t, second, "Metadata", verb, user, 200, "")
+		e.Name, e.AuditID = name, fmt.Sprintf("%s-%s-%d", verb, name, second)
+		if verb == "create" {
+			e.Code = 201
+		}
+		return e
+	}
+	ts := newTestServer(t, []audit.Event{
+		at(5, "deletecollection", "eve", ""), at(10, "create", "alice", "lost"), at(11, "create", "alice", "kept"), at(12, "create", "alice", "again"),
+		at(30, "deletecollection", "carol", ""), at(40, "update", "alice", "kept"), at(45, "create", "alice", "again"),
+	})
+	b := newTab(t)
+	b.open(ts.URL + "/objects?user=alice&since=2026-11-22T19:49:00&until=2026-11-22T19:50:00&live=1")
+	row := func(name string) string {
+		return `[...document.querySelectorAll(".tl-row")].find((r) => r.children[1].textContent === "` + name + `")`
+	}
+	said := func(name string) string { return row(name) + `.children[3].textContent` }
+	b.is(said("lost") + `.endsWith("last 2026-11-22 19:49:10; may have been deleted with its collection 2026-11-22 19:49:30")`)
+	b.is(said("again") + `.endsWith("last 2026-11-22 19:49:45; deleted with its collection 2026-11-22 19:49:30")`)
+	b.is(said("kept") + `.endsWith("last 2026-11-22 19:49:40")`)
+
+	// On the canvas: what hangs over the mark says it, and a click opens what was requested.
+	place := eval[[]float64](b, `(() => { const c = document.querySelector(".tl-marks").getBoundingClientRect(), r = `+row("lost")+`.getBoundingClientRect(); return [c.left + c.width / 2, r.top + r.height / 2] })()`)
+	eval[bool](b, fmt.Sprintf(`(document.querySelector(".tl-body").dispatchEvent(new PointerEvent("pointermove", { clientX: %f, clientY: %f, bubbles: true })), true)`, place[0], place[1]))
+	b.is(`document.querySelector(".tl-tip").innerText.startsWith("may have been deleted with its collection") && document.querySelector(".tl-tip").innerText.includes("carol")`)
+	b.do(chromedp.MouseClickXY(place[0], place[1]))
+	b.is(`new URLSearchParams(location.search).get("event") === "5" && new URLSearchParams(location.search).get("object").endsWith("/lost")`)
+	b.drawn()
+	b.is(`document.querySelector('.revs tr.is-to[data-id="5"]').innerText.includes("the object may have been in it")`)
+
+	b.open(ts.URL + "/objects?since=2026-11-22T19:49:00&until=2026-11-22T19:50:00&live=1")
+	b.is(`document.getElementById("live").classList.contains("ready")`)
+	b.is(said("kept") + `.endsWith("last 2026-11-22 19:49:40")`)
+	ts.source.Append(at(50, "deletecollection", "carol", ""))
+	b.is(said("kept") + `.endsWith("may have been deleted with its collection 2026-11-22 19:49:50")`)
+	b.is(said("again") + `.endsWith("deleted with its collection 2026-11-22 19:49:30; may have been deleted with its collection 2026-11-22 19:49:50")`)
+	b.shot("collections")
+}
+
 // TestDryRunsAreNoChanges: the page finds an event's class as the server does, and
 // a dry run ends no bar, begins none, and is no revision.
 func TestDryRunsAreNoChanges(t *testing.T) {

@@ -36,7 +36,7 @@ function userOf(state) {
 }
 
 function again() {
-  app.go(() => {}, { replace: true, again: true });
+  app.again();
 }
 
 /**

@@ -12,6 +12,7 @@ import { dayStart, text } from "./time.js";
  */
 
 const height = 112;
+const yAxis = 44; // px, with its labels
 const host = byId("chart");
 const panel = byId("chart-panel");
 const total = byId("chart-total");
@@ -44,6 +45,10 @@ export function onZoom(f) {
 /** @param {string} name */
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function axisFont() {
+  return "11px " + getComputedStyle(document.body).fontFamily;
 }
 
 /** @param {number} n */
@@ -89,7 +94,12 @@ export async function update(state) {
     draw(await ask("histogram", scopeOf(state, { buckets }), { signal: mine.signal }));
   } catch (err) {
     if (mine.signal.aborted) return;
-    total.textContent = "The histogram is not there: " + /** @type {Error} */ (err).message;
+    const told = element("span", err instanceof TypeError ? "gone" : "", "The histogram is not there: " + /** @type {Error} */ (err).message + " ");
+    const button = element("button", "small", "Try again");
+    button.setAttribute("type", "button");
+    button.addEventListener("click", () => update(state));
+    told.append(button);
+    total.replaceChildren(told);
     host.setAttribute("aria-label", "Histogram of requests, not there");
     read.textContent = "";
     plot?.destroy();
@@ -144,7 +154,7 @@ function draw(h) {
   const stacked = outcomes.map((_o, i) => buckets.map((b) => outcomes.slice(0, i + 1).reduce((n, o) => n + o.of(b), 0) || null)).reverse();
   const names = outcomes.map((o) => o.name).reverse();
   const bars = uPlot.paths.bars({ size: [0.86, 64], align: 1, radius: 0.08 });
-  const axis = { stroke: colour("--muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: "11px " + getComputedStyle(document.body).fontFamily };
+  const axis = { stroke: colour("--muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: axisFont() };
   plot = new uPlot(
     {
       width: host.clientWidth,
@@ -156,7 +166,7 @@ function draw(h) {
       scales: { x: { time: true, range: () => [x[0], x[x.length - 1] + width] }, y: { range: (/** @type {any} */ _u, /** @type {number} */ _a, /** @type {number} */ max) => [0, Math.max(1, max * 1.05)] } },
       axes: [
         { ...axis, grid: { show: false }, size: 24, gap: 4, space: 84, values: dayClock },
-        { ...axis, size: 44, gap: 6, splits: (/** @type {any} */ u) => ticks(u.scales.y.max), values: (/** @type {any} */ _u, /** @type {number[]} */ v) => v.map((n) => (n ? short(n) : "")) },
+        { ...axis, size: yAxis, gap: 6, splits: (/** @type {any} */ u) => ticks(u.scales.y.max), values: (/** @type {any} */ _u, /** @type {number[]} */ v) => v.map((n) => (n ? short(n) : "")) },
       ],
       series: [{}, ...names.map((name) => ({ paths: bars, fill: () => pattern(name), stroke: "transparent", width: 0, points: { show: false } }))],
       hooks: {
@@ -294,8 +304,15 @@ function short(v) {
   return Intl.NumberFormat("en", { notation: "compact" }).format(v);
 }
 
-/** Labels of the time axis, with the day where it begins. @param {any} _u @param {number[]} splits */
-function dayClock(_u, splits) {
+const inkWidth = document.createElement("canvas").getContext("2d");
+
+/** Labels of the time axis, with the day where it begins. What the edge would cut off is left out. @param {any} u @param {number[]} splits */
+function dayClock(u, splits) {
+  if (inkWidth) inkWidth.font = axisFont();
+  const fits = (/** @type {string} */ label, /** @type {number} */ t) => {
+    const [at, half] = [yAxis + u.valToPos(t, "x"), (inkWidth?.measureText(label).width ?? 0) / 2];
+    return at >= half && at + half <= u.width;
+  };
   let day = splits.length ? dayStart(splits[0] * 1000) : 0;
   const step = splits.length > 1 ? splits[1] - splits[0] : 1;
   return splits.map((t) => {
@@ -306,7 +323,8 @@ function dayClock(_u, splits) {
     const clock = step >= 60 ? text(ms, "minute").slice(11) : text(ms, "second").slice(11) + (digits > 0 ? "." + String(ms % 1000).padStart(3, "0").slice(0, digits) : "");
     const first = dayStart(ms) !== day;
     day = dayStart(ms);
-    return first ? `${date} ${clock}` : clock;
+    const label = first ? `${date} ${clock}` : clock;
+    return fits(label, t) ? label : "";
   });
 }
 

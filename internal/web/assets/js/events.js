@@ -58,7 +58,7 @@ export const view = {
 
   mount(_root, shell) {
     app = shell;
-    results.listen({ open, addCondition: app.addCondition, again: app.again, note: app.note });
+    results.listen(app.state().params, { open, addCondition: app.addCondition, again: app.again, note: app.note });
     results.adopt();
     detail.listen({ open, addCondition: app.addCondition });
     columns.mount(shell);

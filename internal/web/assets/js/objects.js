@@ -15,7 +15,7 @@ import { depths, kind, parsePath, path, visible } from "./objects-key.js";
 import { Tree } from "./objects-tree.js";
 import { quote } from "./state.js";
 import { empty, failure, loading } from "./states.js";
-import { className, kindOfEvent, Lane, outcomeName, Row } from "./timeline-data.js";
+import { className, kindOf, kindOfEvent, Lane, outcomeName, Row } from "./timeline-data.js";
 import { readColours } from "./timeline-draw.js";
 import { legend, Timeline } from "./timeline.js";
 
@@ -23,7 +23,7 @@ import { legend, Timeline } from "./timeline.js";
 /** @typedef {import("./view.js").State} State */
 /** @typedef {import("./objects-key.js").Key} Key */
 /** @typedef {import("./timeline-data.js").WireLane} WireLane */
-/** @typedef {{range: {from: string, to: string}, lanes: WireLane[] | null, next?: string, warnings?: {text: string}[]}} LanesAnswer */
+/** @typedef {{range: {from: string, to: string}, lanes: WireLane[] | null, collections?: WireLane[], next?: string, warnings?: {text: string}[]}} LanesAnswer */
 /** @typedef {{question: string, from: number, to: number, lanes: Map<string, Lane>}} Known */
 
 const own = ["under", "find", "object", "diff", "event", "form", "noise", "status"];
@@ -47,6 +47,8 @@ let parts = {};
 let base = null;
 /** @type {Map<string, Row>} */
 let rows = new Map();
+/** Deletions of collections by the kinds that they are of, as far as they were told; no question makes them untrue. @type {Map<string, Lane>} */
+const removals = new Map();
 /** The order of rows, kept while only the range changes. @type {Map<string, number>} */
 let order = new Map();
 /** @type {[number, number]} */
@@ -152,6 +154,7 @@ async function askLanes(state) {
       p.set("object", JSON.stringify([cluster, namespace, api_group, resource, name]));
       const one = await ask("lanes", p, { signal: asking });
       a.lanes = [...(one.lanes ?? []), ...(a.lanes ?? [])];
+      learn(one.collections);
       if (!a.lanes?.length) a.range = one.range;
     }
   } catch (err) {
@@ -160,13 +163,14 @@ async function askLanes(state) {
       rows = new Map(); // of another question
       show();
     }
-    parts.state.replaceChildren(failure(err, () => app.go(() => {}, { again: true })));
+    parts.state.replaceChildren(failure(err, app.again));
     parts.state.hidden = false;
     parts.timeline.removeAttribute("aria-busy");
     lanesAsked = "";
     return;
   }
   parts.timeline.removeAttribute("aria-busy");
+  learn(a.collections);
   next = a.next ?? "";
   failed = false;
   const from = ms(a.range?.from) || state.from;
@@ -190,9 +194,27 @@ async function askLanes(state) {
   tell(state, a.warnings ?? []);
 }
 
+/** @param {Key} key */
+function removalsOf(key) {
+  const id = path(key, depths.kind);
+  const lane = removals.get(id) ?? new Lane({ ...key, name: "" });
+  removals.set(id, lane);
+  return lane;
+}
+
+/** @param {WireLane[]} [collections] whose deletions there are */
+function learn(collections = []) {
+  for (const { key, marks } of collections) {
+    const lane = removalsOf(key);
+    const told = new Set(lane.id.subarray(0, lane.n));
+    for (const m of marks ?? []) if (!told.has(m[4])) lane.push(m[5] / 1000, kindOf(m[1], m[2]), m[3], m[4]);
+  }
+}
+
 /** @param {string} id @param {Lane} lane @param {Known} around @param {number} from @param {number} to @param {State} state */
 function add(id, lane, around, from, to, state) {
   const row = new Row(id, lane.key);
+  row.removals = removalsOf(lane.key);
   row.fine = lane;
   row.base = around.lanes.get(id) ?? null;
   row.from = from;
@@ -230,6 +252,7 @@ async function more() {
     }
     /** @type {LanesAnswer} */
     const a = await ask("lanes", p, { signal: asking });
+    learn(a.collections);
     next = a.next ?? "";
     for (const l of a.lanes ?? []) {
       const id = path(l.key);
@@ -304,7 +327,7 @@ async function askTree(state, search) {
 /** @param {unknown} err */
 function failTree(err) {
   parts.none.hidden = false;
-  parts.none.replaceChildren(failure(err, () => app.go(() => {}, { again: true })));
+  parts.none.replaceChildren(failure(err, app.again));
 }
 
 /** Shows what is selected. @param {State} state */
@@ -375,7 +398,7 @@ function build(root) {
   timeline = new Timeline(parts.timeline, {
     range: toRange,
     select(row, hit) {
-      const write = hit && ["create", "change", "delete"].includes(className(hit.kind)) && outcomeName(hit.kind) === "ok";
+      const write = hit && !hit.lost && ["create", "change", "delete"].includes(className(hit.kind)) && outcomeName(hit.kind) === "ok";
       app.go((p) => {
         if (p.get("object") !== row.id || hit) for (const n of ["diff", "event"]) p.delete(n);
         p.set("object", row.id);
@@ -467,7 +490,7 @@ export const view = {
       for (const el of [parts.timeline, parts.tree]) el.removeAttribute("aria-busy");
       timeline.setRows([], known);
       parts.state.hidden = false;
-      parts.state.replaceChildren(empty("The filter cannot be read", "It says why above. Nothing was asked."));
+      parts.state.replaceChildren(empty("This cannot be asked", "It says why above."));
       return;
     }
     const scope = `${celOf(state)}\n${state.since}\n${state.until}`;
@@ -556,12 +579,15 @@ export const view = {
         // What is new stands at the top, and what stands last gives way.
         if (rows.size >= mostLanes) rows.delete(timeline.rows.findLast((r) => rows.has(r.id) && r.id !== timeline.selected)?.id ?? "");
         row = new Row(id, key);
+        row.removals = removalsOf(key);
         row.from = known[0];
         rows.set(id, row);
         top--;
         order.set(id, top);
       }
-      row.live().push(at, kindOfEvent(e), 1, e.id);
+      const what = kindOfEvent(e);
+      row.live().push(at, what, 1, e.id);
+      if (e.verb === "deletecollection" && !key.name && className(what) === "delete" && outcomeName(what) === "ok") removalsOf(key).push(at, what, 1, e.id);
       if (!state.until && at > known[1]) {
         const follows = timeline.to >= known[1];
         known[1] = at + (known[1] - known[0]) * 0.02;

@@ -22,7 +22,7 @@ const mostLive = 1000; // rows that may come live before the question is asked a
 /** @type {AbortController | null} */
 let asking = null;
 /** What is shown answers this; the address may be ahead of it. */
-let question = new URLSearchParams(location.search);
+let question = new URLSearchParams();
 /** @type {() => void} */
 let again = () => {};
 /** @type {Block[]} */
@@ -447,11 +447,13 @@ pair.append(plus, minus);
 let listening = false;
 
 /**
+ * @param {URLSearchParams} p what the server has answered with the page
  * @param {{open: (id: string) => void, addCondition: (column: string, value: string, not: boolean) => void, again: () => void, note: import("./view.js").App["note"]}} on
  */
-export function listen(on) {
+export function listen(p, on) {
   if (listening) return;
   listening = true;
+  question = p;
   again = on.again;
   addEventListener("scroll", later, { passive: true });
   addEventListener("resize", later);

@@ -7,7 +7,8 @@ import { isDryRun } from "./objects-words.js";
  * @typedef {[bin: number, cls: string, outcome: string, count: number, id: number, time: number]} WireMark time in microseconds
  * @typedef {{key: Key, marks: WireMark[] | null}} WireLane
  * @typedef {{lane: Lane, i: number, j: number}} Part marks i to j of a lane
- * @typedef {{from: number, to: number, born: boolean, gone: boolean}} Span of life; without born or gone it is open at that end
+ * @typedef {{time: number, id: number}} Removal a deletion of the collection that an object may have been in
+ * @typedef {{from: number, to: number, born: boolean, gone: boolean, lost: Removal | null}} Span of life; without born or gone it is open at that end; lost if nothing was written since its collection was deleted
  */
 
 export const classes = ["create", "change", "delete", "read", "exec", "other"];
@@ -95,41 +96,52 @@ export class Lane {
  * deletes that it was there until then. What is deleted may stay for a while: a
  * pod until its kubelet deletes it once more, others until their finalizers are
  * taken off. Nothing but a creation brings it back, so the last write counts; and
- * what is created was not there, so that a life that nothing ended, such as the
- * deletion of a collection, is known up to its last write.
+ * what is created was not there, so that a life that nothing ended is known up to
+ * its last write. The deletion of a collection names no object: it may have been
+ * of others, which a later write shows.
  * @param {Part[]} list
+ * @param {Lane | null} [removals] deletions of the collection
  * @returns {Span[]}
  */
-export function spansOf(list) {
+export function spansOf(list, removals) {
   /** @type {Span[]} */
   const spans = [];
   /** @type {Span | null} */
   let open = null;
   let seen = -Infinity; // the last write
   const begin = (/** @type {number} */ from, /** @type {boolean} */ born) => {
-    open = { from, to: Infinity, born, gone: false };
+    open = { from, to: Infinity, born, gone: false, lost: null };
     spans.push(open);
     return open;
+  };
+  let next = 0; // of the removals
+  const lose = (/** @type {number} */ until) => {
+    for (; removals && next < removals.n && removals.time[next] < until; next++) {
+      const time = removals.time[next];
+      if (open && !open.gone && time > seen) open.lost ??= { time, id: removals.id[next] };
+    }
   };
   for (const { lane, i, j } of list) {
     for (let k = i; k < j; k++) {
       const kind = lane.kind[k];
       if ((kind & 3) !== 0 || kind >> 2 > 2) continue;
       const t = lane.time[k];
-      /** @type {Span | null} */
-      const now = open;
+      lose(t);
+      const now = /** @type {Span | null} */ (open);
       if (kind >> 2 === 0) {
-        if (now && !(/** @type {Span} */ (now).gone)) Object.assign(now, { to: seen, gone: true });
+        if (now && !now.gone) Object.assign(now, { to: now.lost?.time ?? seen, gone: true });
         begin(t, true);
         seen = t;
         continue;
       }
       seen = t;
-      const s = /** @type {Span} */ (now ?? begin(-Infinity, false));
+      const s = now ?? begin(-Infinity, false);
       s.gone ||= kind >> 2 === 2;
       s.to = s.gone ? t : Infinity;
+      s.lost = null;
     }
   }
+  lose(Infinity);
   return spans;
 }
 
@@ -146,7 +158,9 @@ export class Row {
     // Where fine is the truth, in ms.
     this.from = -Infinity;
     this.to = Infinity;
-    /** @type {{at: number, spans: Span[]} | null} */
+    /** @type {Lane | null} */
+    this.removals = null;
+    /** @type {{at: string, spans: Span[]} | null} */
     this.life = null;
   }
 
@@ -167,8 +181,8 @@ export class Row {
 
   spans() {
     if (!this.key.name) return []; // requests without a name are about no one object
-    const at = (this.fine?.n ?? 0) + (this.base?.n ?? 0) * 1e7;
-    if (this.life?.at !== at) this.life = { at, spans: spansOf(this.parts(-Infinity, Infinity)) };
+    const at = [this.fine, this.base, this.removals].map((lane) => lane?.n ?? 0).join();
+    if (this.life?.at !== at) this.life = { at, spans: spansOf(this.parts(-Infinity, Infinity), this.removals) };
     return this.life.spans;
   }
 
@@ -178,6 +192,11 @@ export class Row {
     this.life = null;
     return this.fine;
   }
+}
+
+/** What a removal means for an object, in words. @param {Span} span */
+export function lostWords(span) {
+  return span.gone ? "deleted with its collection" : "may have been deleted with its collection";
 }
 
 /**

@@ -132,11 +132,16 @@ function life(ctx, row, s, colour, scale, y) {
     const from = Math.max(-4, (Math.max(span.from, s.from - 1e15) - s.from) * scale);
     const to = Math.min(s.width + 4, (Math.min(span.to, s.to + 1e15) - s.from) * scale);
     if (to < 0 || from > s.width) continue;
+    const lost = span.lost ? (span.lost.time - s.from) * scale : Infinity;
+    const sure = Math.max(1, Math.min(to, lost) - from);
     ctx.fillStyle = colour.life;
-    ctx.fillRect(from, y - 4, Math.max(1, to - from), 8);
+    ctx.fillRect(from, y - 4, sure, 8);
     ctx.fillStyle = colour.edge;
-    ctx.fillRect(from, y - 4, Math.max(1, to - from), 1);
-    ctx.fillRect(from, y + 3, Math.max(1, to - from), 1);
+    // What may not be there any more is dotted.
+    for (let x = Math.max(from + sure, (lost % 6) - 6); x < to; x += 6) for (const at of [y - 4, y + 3]) ctx.fillRect(x, at, 2, 1);
+    ctx.fillRect(from, y - 4, sure, 1);
+    ctx.fillRect(from, y + 3, sure, 1);
+    if (lost > -6 && lost < s.width + 6) hollow(ctx, lost, y, colour);
   }
   if (row.id !== s.selected || !s.names.length) return;
   ctx.font = `10.5px ${colour.font}`;
@@ -156,6 +161,15 @@ function life(ctx, row, s, colour, scale, y) {
     ctx.fillText(text, left, y + 0.5);
     free = left + w;
   }
+}
+
+/** A deletion that may have been of others. @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y @param {Colours} colour */
+export function hollow(ctx, x, y, colour) {
+  ctx.fillStyle = colour.surface;
+  ctx.fillRect(x - 4.5, y - 4.5, 9, 9);
+  ctx.strokeStyle = colour.delete;
+  ctx.lineWidth = 1.6;
+  ctx.strokeRect(x - 3.7, y - 3.7, 7.4, 7.4);
 }
 
 /** Where there is something again, a read aside. @param {Row} row @param {Scene} s @param {number} after @param {number} scale */

@@ -3,7 +3,7 @@
 
 import { element } from "./dom.js";
 import { place, title } from "./objects-key.js";
-import { words } from "./timeline-data.js";
+import { lostWords, words } from "./timeline-data.js";
 import { rowHeight } from "./timeline-draw.js";
 import { isLocal, text } from "./time.js";
 
@@ -68,7 +68,7 @@ export class Options {
 
 /** What a row's marks in a range say. @param {Row} row @param {[number, number]} range */
 function summary(row, range) {
-  const key = `${isLocal()} ${range[0]} ${range[1]} ${row.fine?.n ?? 0} ${row.base?.n ?? 0}`;
+  const key = `${isLocal()} ${range[0]} ${range[1]} ${row.fine?.n ?? 0} ${row.base?.n ?? 0} ${row.removals?.n ?? 0}`;
   const kept = summaries.get(row);
   if (kept?.key === key) return kept.text;
   const sums = new Map();
@@ -80,7 +80,8 @@ function summary(row, range) {
     }
   }
   const list = [...sums].sort((a, b) => a[0] - b[0]).map(([kind, count]) => words(kind, count));
-  const out = list.length ? list.join(", ") + "; last " + text(end, "second") : "nothing in this range";
+  const lost = row.spans().flatMap((s) => (s.lost && s.lost.time >= range[0] && s.lost.time < range[1] ? [`; ${lostWords(s)} ${text(s.lost.time, "second")}`] : []));
+  const out = (list.length ? list.join(", ") + "; last " + text(end, "second") : "nothing in this range") + lost.join("");
   summaries.set(row, { key, text: out });
   return out;
 }

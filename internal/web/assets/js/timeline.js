@@ -8,15 +8,15 @@
 
 import { element } from "./dom.js";
 import { title } from "./objects-key.js";
-import { classes, outcomes, words } from "./timeline-data.js";
-import { paint, readColours, rowHeight, shape } from "./timeline-draw.js";
+import { classes, kindOf, lostWords, outcomes, words } from "./timeline-data.js";
+import { hollow, paint, readColours, rowHeight, shape } from "./timeline-draw.js";
 import { listenPointer, listenRuler } from "./timeline-pointer.js";
 import { Options } from "./timeline-rows.js";
 import { lengthText, longest, shortest, ticks } from "./timeline-ruler.js";
 import { text } from "./time.js";
 
 /** @typedef {import("./timeline-data.js").Row} Row */
-/** @typedef {{row: Row, time: number, kind: number, count: number, id: number}} Hit */
+/** @typedef {{row: Row, time: number, kind: number, count: number, id: number, lost?: string}} Hit lost: what the deletion of its collection means for the row */
 
 /**
  * @typedef {object} On
@@ -311,6 +311,10 @@ export class Timeline {
         }
       }
     }
+    for (const hit of lostHits(row)) {
+      const d = Math.abs((hit.time - this.from) * scale - x);
+      if (d <= 7 && d < least) [least, best] = [d, hit];
+    }
     return best;
   }
 
@@ -339,7 +343,7 @@ export class Timeline {
     if (this.tipped === hit.id) return;
     this.tipped = hit.id;
     const when = text(hit.time, "full");
-    this.tip.replaceChildren(element("b", "", words(hit.kind, hit.count)), element("span", "", when), element("bdi", "quiet", title(hit.row.key)));
+    this.tip.replaceChildren(element("b", "", hit.lost ?? words(hit.kind, hit.count)), element("span", "", when), element("bdi", "quiet", title(hit.row.key)));
     const who = element("bdi", "", "");
     this.tip.append(who);
     this.tip.hidden = false;
@@ -408,7 +412,7 @@ export class Timeline {
       if (hit.time < this.from || hit.time > this.to) this.move(hit.time - (this.to - this.from) / 2, this.to - this.from);
       this.line.hidden = false;
       this.line.style.left = this.label + ((hit.time - this.from) / (this.to - this.from)) * this.width + "px";
-      this.said.textContent = `${text(hit.time, "second")}: ${words(hit.kind, hit.count)}`;
+      this.said.textContent = `${text(hit.time, "second")}: ${hit.lost ?? words(hit.kind, hit.count)}`;
       this.on.about(hit).then((who) => {
         if (this.stepped === hit && who) this.said.textContent += " – " + who;
       });
@@ -427,6 +431,8 @@ export class Timeline {
     for (const { lane, i, j } of row.parts(-Infinity, Infinity)) {
       for (let k = i; k < j; k++) marks.push({ row, time: lane.time[k], kind: lane.kind[k], count: lane.count[k], id: lane.id[k] });
     }
+    const lost = lostHits(row);
+    if (lost.length) marks.push(...lost), marks.sort((a, b) => a.time - b.time);
     if (by < 0) marks.reverse();
     // Of several at one time, those behind the one that was told come next.
     const told = now ? marks.findIndex((m) => m.time === now.time && m.kind === now.kind) : -1;
@@ -441,10 +447,15 @@ export class Timeline {
   }
 }
 
+/** The deletions of its collection that an object may have ended with. @param {Row} row @returns {Hit[]} */
+function lostHits(row) {
+  return row.spans().flatMap((s) => (s.lost ? [{ row, time: s.lost.time, kind: kindOf("delete", "ok"), count: 1, id: s.lost.id, lost: lostWords(s) }] : []));
+}
+
 /** The colours and shapes, explained. @param {HTMLElement} root @param {Record<string, string>} colours */
 export function legend(root, colours) {
   const list = element("ul", "tl-legend", "");
-  const item = (/** @type {number} */ cls, /** @type {number} */ outcome, /** @type {string} */ name, /** @type {Record<string, string>} */ c) => {
+  const item = (/** @type {string} */ name, /** @type {(ctx: CanvasRenderingContext2D) => void} */ draw) => {
     const li = element("li", "", "");
     const canvas = document.createElement("canvas");
     const dpr = Math.min(2, devicePixelRatio || 1);
@@ -453,13 +464,15 @@ export function legend(root, colours) {
     const ctx = canvas.getContext("2d");
     if (ctx) {
       ctx.scale(dpr, dpr);
-      shape(ctx, cls, outcome, new Float32Array([7, 7]), 2, c);
+      draw(ctx);
     }
     li.append(canvas, name);
     list.append(li);
   };
-  classes.forEach((name, i) => item(i, 0, name, colours));
+  const middle = new Float32Array([7, 7]);
+  classes.forEach((name, i) => item(name, (ctx) => shape(ctx, i, 0, middle, 2, colours)));
+  item("maybe deleted", (ctx) => hollow(ctx, 7, 7, colours));
   const grey = Object.fromEntries([...Object.entries(colours), ...classes.map((c) => [c, colours.muted])]);
-  outcomes.forEach((name, i) => i && item(1, i, name === "error" ? "server error" : name, grey));
+  outcomes.forEach((name, i) => i && item(name === "error" ? "server error" : name, (ctx) => shape(ctx, 1, i, middle, 2, grey)));
   root.replaceChildren(list);
 }
