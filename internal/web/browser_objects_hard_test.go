@@ -318,6 +318,41 @@ func TestHistoryKeepsPlace(t *testing.T) {
 	focused("closed", `document.activeElement === document.querySelector(".tl-list")`)
 }
 
+// TestNoObjectsInChromium: that there are none is said within the card, in every width.
+func TestNoObjectsInChromium(t *testing.T) {
+	ts := newTestServer(t, sampleEvents(t))
+	f := newFaultyServer(t, ts)
+	b := newTab(t)
+	b.dark(false)
+	within := func(what string) {
+		t.Helper()
+		b.is(`!document.querySelector(".objects-state").hidden && document.querySelector(".objects-state h2")`)
+		b.drawn()
+		if out := eval[string](b, `(() => {
+			const [box, card] = [".objects-state > *", ".tl"].map((s) => document.querySelector(s).getBoundingClientRect());
+			const inside = box.top >= card.top && box.bottom <= card.bottom && box.left >= card.left && box.right <= card.right;
+			return inside ? "" : JSON.stringify([box, card]);
+		})()`); out != "" {
+			t.Errorf("%s: sticks out: %s", what, out)
+		}
+		b.shot("no-objects-" + what)
+	}
+	for _, size := range [][2]int64{{375, 812}, {768, 1024}, {1280, 800}, {2560, 1440}} {
+		b.do(chromedp.EmulateViewport(size[0], size[1]))
+		f.set(nil)
+		for name, query := range map[string]string{
+			"filter": "?verb=nothing", "range": "?since=2020-01-01&until=2020-01-02", "wrong": "?verb=%21",
+		} {
+			b.open(ts.URL + "/objects" + query)
+			within(fmt.Sprintf("%s-%d", name, size[0]))
+		}
+		f.fails("/api/v1/lanes", 504, "application/json", `{"error":{"code":"timeout","message":"the question took longer than 30s; narrow the range of time, or filter by user, resource or name"}}`)
+		b.open(ts.URL + "/objects")
+		within(fmt.Sprintf("slow-%d", size[0]))
+	}
+	b.forgive()
+}
+
 // TestObjectsLive: new events are drawn where they belong, and only there.
 func TestObjectsLive(t *testing.T) {
 	events := sampleEvents(t)

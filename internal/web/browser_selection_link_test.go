@@ -141,6 +141,14 @@ func TestSelectionLinkInChromium(t *testing.T) {
 		}
 		b.keys("\x1b")
 		b.is(`!document.querySelector(":popover-open")`)
+		// The next pages are the same whatever is selected, and asked for without it.
+		const pages = `performance.getEntriesByType("resource").map((e) => e.name).filter((n) => n.includes("/page/results?"))`
+		eval[bool](b, `(scrollTo(0, document.documentElement.scrollHeight), true)`)
+		b.is(pages + `.length > 0`)
+		if asked := eval[string](b, pages+`.join(" ")`); strings.Contains(asked, "selected") {
+			t.Errorf("the server is asked %s", asked)
+		}
+		eval[bool](b, `(scrollTo(0, 0), true)`)
 		// Nothing was selected before by hand: a range begins at the cursor.
 		b.keys("jjjX")
 		count("6 selected")

@@ -63,4 +63,7 @@ func TestWrongInputInChromium(t *testing.T) {
 	b.t = t
 	b.open(ts.URL + "/?verb=%21")
 	b.shot("wrong-verb-1280")
+	if red := eval[bool](b, `getComputedStyle(document.querySelector('.fields label:has([name="verb"])')).borderColor !== getComputedStyle(document.querySelector('.fields label:has([name="user"])')).borderColor`); !red {
+		t.Error("the field that is wrong looks like the others")
+	}
 }
