@@ -167,25 +167,10 @@ func (g *Engine) Lanes(ctx context.Context, q LanesQuestion) (LanesAnswer, error
 	if len(keys) == 0 {
 		return answer, nil
 	}
-	marks, full := 0, len(keys)
-	warnings, err = g.src.Lanes(ctx, LanesRequest{Filter: f, Range: r, Objects: keys, Width: answer.WidthUS}, func(i int, m Mark) error {
-		if marks >= maxMarks && len(answer.Lanes[i].Marks) == 0 {
-			full = i
-			return errFull
-		}
-		marks++
-		answer.Lanes[i].Marks = append(answer.Lanes[i].Marks, m)
-		return nil
-	})
-	if err != nil && !errors.Is(err, errFull) {
+	if warnings, err = g.marks(ctx, f, q.Filter == "", keys, &answer); err != nil {
 		return LanesAnswer{}, err
 	}
-	answer.Lanes = answer.Lanes[:full]
-	collections, w, err := g.collections(ctx, answer)
-	if err != nil {
-		return LanesAnswer{}, err
-	}
-	answer.Collections, warnings = collections, joinWarnings(warnings, w)
+	full := len(answer.Lanes)
 	if more || full < len(keys) {
 		page.Skip += full
 		page.Range = r
@@ -198,32 +183,71 @@ func (g *Engine) Lanes(ctx context.Context, q LanesQuestion) (LanesAnswer, error
 // deletingCollections is true of requests that may have deleted objects they do not name.
 var deletingCollections = sync.OnceValue(func() *Filter { return fixed(`final && verb == "deletecollection" && name == ""`) })
 
-// collections are the deletions of collections that objects of an answer's lanes may have been in.
-func (g *Engine) collections(ctx context.Context, a LanesAnswer) ([]Lane, Warnings, error) {
+// marks fills the lanes of an answer and tells what may have ended them. Where
+// there is no filter but the range and the place, so together is true, both are
+// read at once.
+func (g *Engine) marks(ctx context.Context, f *Filter, together bool, keys []ObjectKey, a *LanesAnswer) (Warnings, error) {
+	kinds, objects := kindsOf(keys), keys
+	if together {
+		objects = append(slices.Clone(keys), slices.DeleteFunc(slices.Clone(kinds), func(k ObjectKey) bool { return slices.Contains(keys, k) })...)
+	}
+	removed := map[ObjectKey][]Mark{}
+	remove := func(k ObjectKey, m Mark) {
+		if k.Name == "" && m.Class == ClassDelete && m.Outcome == OutcomeOK {
+			removed[k] = append(removed[k], m)
+		}
+	}
+	marks, full := 0, len(keys)
+	warnings, err := g.src.Lanes(ctx, LanesRequest{Filter: f, Range: a.Range, Objects: objects, Width: a.WidthUS}, func(i int, m Mark) error {
+		if together {
+			remove(objects[i], m)
+		}
+		if i >= len(keys) {
+			return nil
+		}
+		if marks >= maxMarks && len(a.Lanes[i].Marks) == 0 {
+			full = i
+			return errFull
+		}
+		marks++
+		a.Lanes[i].Marks = append(a.Lanes[i].Marks, m)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errFull) {
+		return nil, err
+	}
+	a.Lanes = a.Lanes[:full]
+	if !together || full < len(keys) {
+		clear(removed)
+		w, err := g.src.Lanes(ctx, LanesRequest{Filter: deletingCollections(), Range: a.Range, Objects: kinds, Width: a.WidthUS}, func(i int, m Mark) error {
+			remove(kinds[i], m)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		warnings = joinWarnings(warnings, w)
+	}
+	for _, k := range kinds {
+		if marks := removed[k]; len(marks) > 0 {
+			a.Collections = append(a.Collections, Lane{Key: k, Marks: marks})
+		}
+	}
+	return warnings, nil
+}
+
+// kindsOf are the kinds of objects that have a name, as keys without one.
+func kindsOf(objects []ObjectKey) []ObjectKey {
 	var kinds []ObjectKey
-	for _, l := range a.Lanes {
-		k := l.Key
-		if k.Name = ""; l.Key.Name != "" && !slices.Contains(kinds, k) {
+	seen := map[ObjectKey]bool{}
+	for _, k := range objects {
+		named := k.Name != ""
+		if k.Name = ""; named && !seen[k] {
+			seen[k] = true
 			kinds = append(kinds, k)
 		}
 	}
-	if len(kinds) == 0 {
-		return nil, nil, nil
-	}
-	var out []Lane
-	lane := -1
-	r := LanesRequest{Filter: deletingCollections(), Range: a.Range, Objects: kinds, Width: a.WidthUS}
-	warnings, err := g.src.Lanes(ctx, r, func(i int, m Mark) error {
-		if m.Class != ClassDelete || m.Outcome != OutcomeOK {
-			return nil
-		}
-		if i != lane {
-			lane, out = i, append(out, Lane{Key: kinds[i]})
-		}
-		out[len(out)-1].Marks = append(out[len(out)-1].Marks, m)
-		return nil
-	})
-	return out, warnings, err
+	return kinds
 }
 
 // laneKeys are the objects of a page, and whether there are more.

@@ -245,16 +245,18 @@ func TestLanesTellOfCollections(t *testing.T) {
 		made(3, 150, "deletecollection", "carol", "a", ""), made(4, 190, "deletecollection", "carol", "elsewhere", ""),
 		failed, denied, dry, begun,
 	)
-	a, err := g.Lanes(t.Context(), query.LanesQuestion{Scope: query.Scope{Filter: `user == "alice"`, Range: query.Range{From: 100e6, To: 200e6}}, Bins: 10})
-	if err != nil || len(a.Lanes) != 2 {
-		t.Fatalf("%+v, %v", a, err)
-	}
 	want := []query.Lane{{
 		Key:   query.ObjectKey{Cluster: "c", Namespace: "a", APIGroup: "apps", Resource: "deployments"},
 		Marks: []query.Mark{{Bin: 5, Class: query.ClassDelete, Outcome: query.OutcomeOK, Count: 1, ID: 3, Time: 150e6}},
 	}}
-	if !reflect.DeepEqual(a.Collections, want) {
-		t.Errorf("got %+v", a.Collections)
+	for filter, lanes := range map[string]int{"": 4, `user == "alice"`: 2} {
+		a, err := g.Lanes(t.Context(), query.LanesQuestion{Scope: query.Scope{Filter: filter, Range: query.Range{From: 100e6, To: 200e6}}, Bins: 10})
+		if err != nil || len(a.Lanes) != lanes {
+			t.Fatalf("%q: %+v, %v", filter, a, err)
+		}
+		if !reflect.DeepEqual(a.Collections, want) {
+			t.Errorf("%q: got %+v", filter, a.Collections)
+		}
 	}
 }
 
@@ -274,6 +276,7 @@ func TestLanesPageIsBounded(t *testing.T) {
 	for i := range int64(objects * bins) {
 		events = append(events, made(i+1, i/objects, "get", "u", "n", "o"+string(rune('A'+i%objects))))
 	}
+	events = append(events, made(objects*bins+1, 5, "deletecollection", "u", "n", ""))
 	g := engine(events...)
 	q := query.LanesQuestion{Bins: bins, Limit: objects, Scope: query.Scope{Range: query.Range{From: 1, To: bins * 1e6}}}
 	marks, lanes, pages := 0, 0, 0
@@ -284,7 +287,13 @@ func TestLanesPageIsBounded(t *testing.T) {
 		}
 		n := 0
 		for _, l := range a.Lanes {
-			n += len(l.Marks)
+			if l.Key.Name != "" {
+				n += len(l.Marks)
+			}
+		}
+		// A page that is full before its end tells of them too.
+		if len(a.Collections) != 1 {
+			t.Errorf("page %d tells of %d collections", pages+1, len(a.Collections))
 		}
 		if n > 1<<18+bins {
 			t.Fatalf("%d marks on a page", n)
@@ -294,7 +303,7 @@ func TestLanesPageIsBounded(t *testing.T) {
 			break
 		}
 	}
-	if lanes != objects || pages != 2 || marks < objects*(bins-1) {
+	if lanes != objects+1 || pages != 2 || marks < objects*(bins-1) {
 		t.Errorf("%d lanes and %d marks on %d pages", lanes, marks, pages)
 	}
 }

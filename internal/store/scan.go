@@ -177,7 +177,7 @@ func (f *scanFile) each(ctx context.Context, turns chan struct{}, r query.Range,
 		}
 		err := func() error {
 			defer func() { w.end(); <-turns }()
-			w.begin(f.parquet, i)
+			w.begin(f, i)
 			bounds := &w.chunks[colTime].MetaData.Statistics
 			whole, none := w.span(bounds.MinValue, bounds.MaxValue, r)
 			if none {
@@ -207,6 +207,9 @@ type scanner struct {
 	bucket int64          // the same for buckets of time
 	field  map[string]any // pointers to event's fields, by column
 
+	segment *segment
+	index   int // of the row group in it
+
 	file   *parquet.File
 	group  parquet.RowGroup
 	chunks []format.ColumnChunk // of the group
@@ -233,7 +236,9 @@ func newScanner() *scanner {
 	return w
 }
 
-func (w *scanner) begin(f *parquet.File, i int) {
+func (w *scanner) begin(s *scanFile, i int) {
+	f := s.parquet
+	w.segment, w.index = s.segment, i
 	w.file, w.group, w.chunks, w.bytes = f, f.RowGroups()[i], f.Metadata().RowGroups[i].Columns, 0
 	w.coded, w.number = map[string]*coded{}, map[string][]int64{}
 	w.rows = w.rows[:0]

@@ -30,6 +30,7 @@ type laneScan struct {
 	outcomes []query.Case[query.Outcome]
 	kinds    []string // the columns that tell class and outcome, but for the URI
 	places   map[query.ObjectKey]int32
+	dry      *dryRuns
 	names    map[string]bool
 
 	mu    sync.Mutex
@@ -45,7 +46,7 @@ func (s *Store) scanLanes(ctx context.Context, segments []*segment, r query.Lane
 	if !ok {
 		return nil, errEngine
 	}
-	l := laneScan{LanesRequest: r, marks: make([][]laneMark, len(r.Objects)), classes: classes, outcomes: outcomes, places: map[query.ObjectKey]int32{}, names: map[string]bool{}}
+	l := laneScan{LanesRequest: r, dry: &s.dry, marks: make([][]laneMark, len(r.Objects)), classes: classes, outcomes: outcomes, places: map[query.ObjectKey]int32{}, names: map[string]bool{}}
 	for i, k := range r.Objects {
 		l.places[k], l.names[k.Name] = int32(i), true
 	}
@@ -56,7 +57,7 @@ func (s *Store) scanLanes(ctx context.Context, segments []*segment, r query.Lane
 	for _, c := range outcomes {
 		of.need(usedBy(c.When)...)
 	}
-	// URIs are read where they can tell something, and then by whether they say dryRun.
+	// URIs are not read with the others: whether they say dryRun is remembered.
 	l.kinds = slices.DeleteFunc(of.columns, func(name string) bool { return name == "uri" })
 	if !haveCodes(l.kinds) {
 		return nil, errEngine
@@ -160,7 +161,11 @@ func (l *laneScan) kindsOf(w *scanner) ([]int32, error) {
 	type kind struct{ known, dry, wet int32 }
 	of := make([]kind, n)
 	kinds := make([]int32, len(w.rows))
-	var undecided []int // in w.rows
+	type doubt struct {
+		at  int   // in w.rows
+		dry int32 // its kind if it is a dry run
+	}
+	var undecided []doubt
 	for i, row := range w.rows {
 		k := &of[codes[i]]
 		if k.known == 0 {
@@ -172,28 +177,19 @@ func (l *laneScan) kindsOf(w *scanner) ([]int32, error) {
 			*k = kind{1, tell(dryURI), tell("")}
 		}
 		if kinds[i] = k.wet; k.wet != k.dry {
-			undecided = append(undecided, i)
+			undecided = append(undecided, doubt{i, k.dry})
 		}
 	}
 	if len(undecided) == 0 {
 		return kinds, nil
 	}
-	uris, err := w.column("uri")
-	if err != nil {
-		return nil, err
+	dry, err := l.dry.of(w)
+	if err != nil || len(dry) == 0 {
+		return kinds, err
 	}
-	const unknown, no, yes = 0, 1, 2
-	dry := make([]byte, uris.n)
-	for _, i := range undecided {
-		code := uris.codes[w.rows[i]]
-		if dry[code] == unknown {
-			uris.set(code)
-			if dry[code] = no; query.DryRun().Match(&w.event) {
-				dry[code] = yes
-			}
-		}
-		if dry[code] == yes {
-			kinds[i] = of[codes[i]].dry
+	for _, d := range undecided {
+		if row := w.rows[d.at]; dry[row/8]>>(row%8)&1 != 0 {
+			kinds[d.at] = d.dry
 		}
 	}
 	return kinds, nil

@@ -44,6 +44,7 @@ type Store struct {
 	scans chan struct{}
 	// scanning has room for the questions that are scanned for at a time.
 	scanning chan struct{}
+	dry      dryRuns
 
 	// mu guards what the store contains. It is never held during I/O.
 	mu sync.Mutex
