@@ -149,6 +149,7 @@ func calls() []call {
 		{name: "no protobuf", target: "GET " + pods + "/web", header: []string{"Accept: application/vnd.kubernetes.protobuf"}, script: script{"object 1"}, differs: []string{"unencoded answer"}},
 		{name: "informational", target: "GET " + pods + "/web", script: script{"code 103", "code 201"}, differs: []string{"informational"}},
 		{name: "an object at length", target: "GET " + pods + "/web/log", script: script{"object 1"}, differs: []string{"long-running object"}},
+		{name: "annotated before its reason", target: "GET " + pods + "/web/log", script: script{"header Content-Type: application/json", "code 503", "annotate b.example/late=1"}, differs: []string{"late annotation"}},
 		{name: "a flush alone", target: "GET " + pods + "/web", script: script{"flush"}, differs: []string{"flushed"}},
 
 		// Who asks.

@@ -171,6 +171,7 @@ type chains struct {
 	evaluator    atomic.Pointer[upstreamaudit.PolicyRuleEvaluator]
 	policy       atomic.Pointer[policy.Evaluator]
 	script       atomic.Pointer[script]
+	ran          atomic.Bool
 }
 
 // use has both record by p from now on.
@@ -198,10 +199,15 @@ func newChains(t *testing.T) *chains {
 		}
 		return authorizer.DecisionNoOpinion, "", nil
 	})
+	impersonating := func(next http.Handler) http.Handler {
+		return anew(next, func(next http.Handler) http.Handler {
+			return impersonation.WithConstrainedImpersonation(next, ask, codecs)
+		})
+	}
 
 	// In the order of DefaultBuildHandlerChain (k8s.io/apiserver/pkg/server/config.go).
 	h := annotated(api, codecs)
-	h = impersonation.WithConstrainedImpersonation(h, ask, codecs)
+	h = impersonating(h)
 	h = filters.WithAudit(h, c.theirs, c, long)
 	failed := filters.WithFailedAuthenticationAudit(filters.Unauthorized(codecs), c.theirs, c)
 	h = filters.WithAuthentication(h, authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
@@ -218,7 +224,7 @@ func newChains(t *testing.T) *chains {
 
 	// Ours stands in front of the same, which finds no sink: its audit is off.
 	h = annotated(api, codecs)
-	h = impersonation.WithConstrainedImpersonation(h, ask, codecs)
+	h = impersonating(h)
 	h = withUser(h)
 	h = filters.WithWarningRecorder(h)
 	h = filters.WithRequestDeadline(h, nil, nil, long, codecs, time.Minute)
@@ -226,15 +232,17 @@ func newChains(t *testing.T) *chains {
 	h = filters.WithRequestInfo(h, infoFactory())
 	h = filters.WithRequestReceivedTimestamp(h)
 	h = filters.WithAuditInit(h)
-	h = capture.Impersonation(h, capture.ImpersonationOptions{
-		Constrained: func(context.Context) bool { return true },
-		Allowed: func(_ context.Context, a capture.Access) (bool, error) {
-			ok, _ := may(authorizer.AttributesRecord{
-				User: &user.DefaultInfo{Name: a.User.Username, UID: a.User.UID, Groups: a.User.Groups, Extra: a.User.Extra},
-				Verb: a.Verb, APIGroup: a.Group, Resource: a.Resource, Subresource: a.Subresource, Namespace: a.Namespace, Name: a.Name, Path: a.Path,
-			})
-			return ok, nil
-		},
+	h = anew(h, func(h http.Handler) http.Handler {
+		return capture.Impersonation(h, capture.ImpersonationOptions{
+			Constrained: func(context.Context) bool { return true },
+			Allowed: func(_ context.Context, a capture.Access) (bool, error) {
+				ok, _ := may(authorizer.AttributesRecord{
+					User: &user.DefaultInfo{Name: a.User.Username, UID: a.User.UID, Groups: a.User.Groups, Extra: a.User.Extra},
+					Verb: a.Verb, APIGroup: a.Group, Resource: a.Resource, Subresource: a.Subresource, Namespace: a.Namespace, Name: a.Name, Path: a.Path,
+				})
+				return ok, nil
+			},
+		})
 	})
 	h, err := capture.Handler(h, capture.Options{
 		Policy: c.policy.Load, Sink: c.ours, CheckTimeout: true,
@@ -252,6 +260,12 @@ func newChains(t *testing.T) *chains {
 	}
 	c.ours.serve(t, h)
 	return c
+}
+
+// anew is a filter without a memory. Constrained impersonation remembers by which mode a user was allowed last and tries
+// that one first: what is recorded would depend on the requests before. TestImpersonation has them in turn.
+func anew(next http.Handler, filter func(http.Handler) http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { filter(next).ServeHTTP(w, r) })
 }
 
 // withUser tells the API server's filters who our Identifier found.

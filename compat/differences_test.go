@@ -49,8 +49,12 @@ var differences = []difference{
 		Why: "from outside it cannot be told from a stream, from what a pod behind `proxy` answers, or from a file",
 	},
 	{
+		Name: "late annotation", Fields: []string{"annotations."},
+		Where: "`ResponseStarted` of a failed long-running request", Theirs: "what is known at the header of its answer", Ours: "what is known at the first byte, with an annotation that is made in between", Why: "the byte begins what tells the reason",
+	},
+	{
 		Name: "flushed", Fields: []string{"responseStatus."},
-		Where: "an answer of which nothing but a flush is written", Theirs: "`Connection closed early`", Ours: "the 200 that the client has", Why: "it has its answer, and the connection may be open",
+		Where: "an answer of which nothing but a flush is written", Theirs: "`Connection closed early`, or a code that came too late", Ours: "the 200 that the client has", Why: "it has its answer, and the connection may be open",
 	},
 	{
 		Name: "informational", Fields: []string{"responseStatus."},
@@ -62,6 +66,6 @@ var differences = []difference{
 	},
 	{
 		Name: "refusal", Fields: []string{"answer"},
-		Where: "not the event, but the answer to a request that goes no further (401)", Theirs: "in the format that `Accept` asks for", Ours: "JSON", Why: "clients read the `Content-Type`",
+		Where: "not the event, but the answer to a request that goes no further (401, or 400 for a `timeout` that cannot be read)", Theirs: "in the format that `Accept` asks for", Ours: "JSON", Why: "clients read the `Content-Type`",
 	},
 }

@@ -3,6 +3,7 @@ package compat
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	cbor "k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
 	"sigs.k8s.io/yaml"
 )
@@ -25,6 +28,7 @@ var (
 type both struct {
 	answers [2]answer
 	fields  [2]map[string]string // of one event
+	ran     bool                 // the trial's script, on our side
 }
 
 // compare is in what both chains differ about a trial but for what is explained, and counts the explanations.
@@ -34,13 +38,13 @@ func (c *chains) compare(t *testing.T, x *trial, explained map[string]int) (diff
 	c.script.Store(&x.script)
 	call := x.call()
 	var b both
-	b.answers = [2]answer{c.theirs.send(t, call), c.ours.send(t, call)}
+	b.answers[0] = c.theirs.send(t, call)
+	c.ran.Store(false)
+	b.answers[1] = c.ours.send(t, call)
+	b.ran = c.ran.Load()
 	theirs, ours := c.theirs.take(t), c.ours.take(t)
+	events = len(theirs)
 	differs = map[string][2]string{}
-	if x.informs() && x.unseen() && stagesOf(theirs) != stagesOf(ours) {
-		explained["informational"]++ // ResponseStarted is made at the 1xx
-		return differs, len(theirs)
-	}
 	hold := func(where, field, theirs, ours string) {
 		if theirs == ours {
 			return
@@ -51,10 +55,14 @@ func (c *chains) compare(t *testing.T, x *trial, explained map[string]int) (diff
 		}
 		differs[where+field] = [2]string{theirs, ours}
 	}
-	hold("", "answer", jsonText(b.answers[0]), jsonText(b.answers[1]))
+	hold("", "answer", fmt.Sprintf("%q", b.answers[0]), fmt.Sprintf("%q", b.answers[1]))
+	theirs, ours, why := x.even(theirs, ours)
+	if why != "" {
+		explained[why]++
+	}
 	if a, b := stagesOf(theirs), stagesOf(ours); a != b {
 		differs["stages"] = [2]string{a, b}
-		return differs, len(theirs)
+		return differs, events
 	}
 	for i := range theirs {
 		b.fields = [2]map[string]string{fields(t, call, theirs[i]), fields(t, call, ours[i])}
@@ -64,55 +72,20 @@ func (c *chains) compare(t *testing.T, x *trial, explained map[string]int) (diff
 			hold(stagesOf(theirs[i:i+1])+" ", k, b.fields[0][k], b.fields[1][k])
 		}
 	}
-	return differs, len(theirs)
+	return differs, events
 }
 
-// explain is the difference of the table that a field shows, "" for none. It looks at what both recorded,
-// not at what the trial is made to be.
-func (x *trial) explain(b *both, field string) string {
-	theirs, ours := b.fields[0], b.fields[1]
+// even leaves out a ResponseStarted that one side alone has, and names the difference that this is.
+func (x *trial) even(theirs, ours []event) (_, _ []event, why string) {
+	started := func(e event) bool { return e["stage"] == "ResponseStarted" }
+	a, b := slices.ContainsFunc(theirs, started), slices.ContainsFunc(ours, started)
 	switch {
-	case field == "answer":
-		var theirStatus, ourStatus struct{ Message, Reason string }
-		same := strings.HasPrefix(b.answers[1].head, b.answers[0].head[:strings.IndexByte(b.answers[0].head, '\n')])
-		if same && json.Unmarshal([]byte(b.answers[1].body), &ourStatus) == nil && ourStatus.Reason == "Unauthorized" {
-			if json.Unmarshal([]byte(b.answers[0].body), &theirStatus) != nil || ourStatus == theirStatus {
-				return "refusal"
-			}
-		}
-	case x.informs() && (strings.HasPrefix(field, "responseStatus.") || x.unseen() && strings.HasPrefix(field, "annotations.b.example/")):
-		return "informational"
-	case strings.HasPrefix(field, "response"), field == "annotations.capture.ktrail.io/response-body":
-		code := ours["responseStatus.code"]
-		switch {
-		case strings.Contains(ours["responseStatus.message"]+ours["responseObject.message"], "cannot be encoded to a protobuf message"):
-			return "unencoded answer"
-		case theirs["responseStatus.message"] == `"Connection closed early"` && ours["responseStatus.code"] == "200":
-			return "flushed"
-		case has(ours, "responseObject") && x.method != "HEAD" && ours["stage"] != `"Panic"` && !strings.Contains(b.answers[1].head, "no answer") && !strings.Contains(b.answers[1].head, "broken off") && !within(ours, "responseObject", plain(b.answers[1].contentType, b.answers[1].body)):
-		case x.unseen() && !has(ours, "responseObject") && (code < "400" || ours["stage"] == `"Panic"`):
-			return "long-running object"
-		case strings.HasPrefix(b.answers[1].contentType, "application/vnd.kubernetes.protobuf") && has(theirs, "responseObject") && !has(ours, "responseObject"):
-			return "protobuf answer"
-		case strings.HasPrefix(field, "responseStatus.") && !has(theirs, "responseStatus.status"), !strings.HasPrefix(field, "responseStatus.") && !has(theirs, "responseObject"):
-			return "own answer"
-		}
-	case strings.HasPrefix(field, "requestObject"), field == "annotations.capture.ktrail.io/request-body", strings.HasPrefix(field, "objectRef."):
-		sent := plain(x.contentType(), x.body)
-		note := ours["annotations.capture.ktrail.io/request-body"]
-		switch {
-		case has(ours, "requestObject") && !within(ours, "requestObject", sent):
-		case x.method == "DELETE" && has(theirs, "requestObject") && has(ours, "requestObject"):
-			return "delete options"
-		case has(theirs, "requestObject") && has(ours, "requestObject") && (x.method == "POST" || x.method == "PUT"):
-			return "sent body"
-		case has(theirs, "requestObject") && strings.Contains(note, "protobuf"):
-			return "protobuf request"
-		case !has(theirs, "requestObject"):
-			return "refused body"
-		}
+	case a && !b && x.informs():
+		return slices.DeleteFunc(theirs, started), ours, "informational"
+	case b && !a && slices.Contains(x.script, "flush") && ours[len(ours)-1]["stage"] == "Panic":
+		return theirs, slices.DeleteFunc(ours, started), "flushed"
 	}
-	return ""
+	return theirs, ours, ""
 }
 
 // has is whether an event has a field, or one below it.
@@ -142,7 +115,7 @@ func within(flat map[string]string, field, text string) bool {
 	return maps.Equal(got, want)
 }
 
-// plain is a body as JSON.
+// plain is a body as JSON, or nothing where it is not what it says. Of protobuf it reads a Status.
 func plain(contentType, body string) string {
 	switch contentType = strings.ToLower(contentType); {
 	case strings.Contains(contentType, "yaml"):
@@ -154,8 +127,17 @@ func plain(contentType, body string) string {
 		if cbor.Unmarshal([]byte(body), &v) == nil {
 			return jsonText(v)
 		}
+	case strings.Contains(contentType, "protobuf"):
+		var o runtime.Unknown
+		var s metav1.Status
+		if raw, ok := strings.CutPrefix(body, "k8s\x00"); ok && o.Unmarshal([]byte(raw)) == nil && o.Kind == "Status" && s.Unmarshal(o.Raw) == nil {
+			s.TypeMeta = metav1.TypeMeta{Kind: o.Kind, APIVersion: o.APIVersion}
+			return jsonText(s)
+		}
+	default:
+		return body
 	}
-	return body
+	return ""
 }
 
 // informs is whether the handler sends a 1xx before its answer.
@@ -205,6 +187,11 @@ func TestChainRandom(t *testing.T) {
 	})
 	if uint64(events) < *randomRequests && *randomRequests >= defaultRandom { //nolint:gosec // a count
 		t.Errorf("only %d events of %d requests: the test compares too little", events, *randomRequests)
+	}
+	for why := range explained {
+		if !slices.ContainsFunc(differences, func(d difference) bool { return d.Name == why }) {
+			t.Errorf("%q explains, and is not in the table of differences", why)
+		}
 	}
 	t.Logf("%d requests, %d events of the API server compared, explained differences: %v", *randomRequests, events, explained)
 }

@@ -32,6 +32,7 @@ func (c *chains) scripted(next http.Handler, codecs runtime.NegotiatedSerializer
 			next.ServeHTTP(w, r)
 			return
 		}
+		c.ran.Store(true)
 		for _, s := range *steps {
 			if !step(s, w, r, codecs) {
 				return
@@ -55,7 +56,7 @@ func step(s string, w http.ResponseWriter, r *http.Request, codecs runtime.Negot
 	case "write":
 		_, _ = io.WriteString(w, about)
 	case "fill":
-		_, _ = io.WriteString(w, strings.Repeat("0123456789abcdef", n/16))
+		_, _ = io.WriteString(w, filled(n))
 	case "copy": // by the way of the kernel, where there is one
 		_, _ = io.Copy(w, strings.NewReader(about))
 	case "flush":
@@ -128,3 +129,24 @@ func (s script) ownWords() bool {
 	}
 	return false
 }
+
+// writes is what a script writes itself, and as what.
+func (s script) writes() (contentType, text string) {
+	var b strings.Builder
+	for _, step := range s {
+		switch word, about, _ := strings.Cut(step, " "); word {
+		case "header":
+			if kind, ok := strings.CutPrefix(about, "Content-Type: "); ok {
+				contentType = kind
+			}
+		case "write", "copy":
+			b.WriteString(about)
+		case "fill":
+			n, _ := strconv.Atoi(about)
+			b.WriteString(filled(n))
+		}
+	}
+	return contentType, b.String()
+}
+
+func filled(n int) string { return strings.Repeat("0123456789abcdef", n/16) }

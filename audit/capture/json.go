@@ -246,17 +246,17 @@ func (e *editor) dropInMetadata(start, end int) {
 }
 
 // dropIn cuts managedFields from the object at start, with the comma before it, or,
-// where no member that stays is before it, the one behind.
+// where no member that stays is before it, the one behind. What is not JSON stays, and is found when the event is written.
 func (e *editor) dropIn(start, end int) {
 	last := 0         // behind the last member that stays, 0 for none
 	next := start + 1 // where the next member may begin
-	members(e.in[:end], start, func(key []byte, _, stop int) {
+	members(e.in[:end], start, func(key []byte, value, stop int) {
 		from := next
 		if next = skipSpace(e.in, stop); e.in[next] == ',' {
 			next++
 		}
 		switch {
-		case string(key) != "managedFields":
+		case string(key) != "managedFields" || !json.Valid(e.in[value:stop]):
 			last = stop
 		case last > 0:
 			e.cut(last, stop)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ktrail/ktrail/audit/capture"
+	"github.com/ktrail/ktrail/audit/policy"
 )
 
 // What the random requests of compat found to be recorded otherwise than by the API server.
@@ -125,4 +126,17 @@ func TestLargeFailureOfAPod(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is left out of a body that is none makes it none the less.
+func TestBrokenManagedFields(t *testing.T) {
+	h, sink := around(t, answers(400, "{}"), func(o *capture.Options) {
+		p := &policy.Policy{OmitManagedFields: true, Rules: []policy.Rule{{Level: policy.Request}}}
+		o.Policy = capture.Fixed(policy.Compile(p))
+	})
+	ask(h, "POST", pods, "application/json", `{"metadata":{"managedFields":[{"a":1}é],"name":"web"}}`)
+	has(t, sink.last(t), `"capture.ktrail.io/request-body":"left out: 55 bytes are not JSON, or nested too deep"`)
+	hasNot(t, sink.last(t), `"requestObject"`)
+	ask(h, "POST", pods, "application/json", `{"metadata":{"managedFields":[{"a":1}],"name":"web"}}`)
+	has(t, sink.last(t), `"requestObject":{"metadata":{"name":"web"}}`)
 }
