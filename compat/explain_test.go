@@ -28,6 +28,8 @@ func (x *trial) explain(b *both, field string) string {
 		case ours["responseStatus.code"] >= "400":
 			return "late annotation"
 		}
+	case ours["stage"] == `"ResponseStarted"` && ours[field] == "" && strings.HasPrefix(field, "annotations.b.example/") && slices.Contains(x.script, "flush"):
+		return "flushed" // and so later in the API server's
 	case field == answerNote || strings.HasPrefix(field, "response"):
 		return x.explainAnswer(b, field)
 	case field == requestNote || strings.HasPrefix(field, "requestObject"):
