@@ -353,6 +353,25 @@ func TestNoObjectsInChromium(t *testing.T) {
 	b.forgive()
 }
 
+// TestFirstObjectInChromium: a store that has nothing says so, and the first event gives the ruler its times.
+func TestFirstObjectInChromium(t *testing.T) {
+	ts := newTestServer(t, nil)
+	b := newTab(t)
+	b.dark(false)
+	b.open(ts.URL + "/objects?live=1")
+	b.is(`document.querySelector(".objects-state").innerText.startsWith("No events yet") && document.getElementById("live").classList.contains("ready")`)
+	if said := eval[string](b, `document.querySelector("[data-part=warnings]").innerText + document.querySelector(".tl-corner").innerText`); strings.Contains(said, "incomplete") || strings.Contains(said, "000 d") {
+		t.Errorf("the page says %q", said)
+	}
+	b.shot("no-events-1280")
+	first := written(t, 10, "Metadata", "update", "alice", 200, "")
+	second := written(t, 20, "Metadata", "update", "alice", 200, "")
+	ts.source.Append(first, second)
+	b.is(rowsInSight + `.length > 0 && document.querySelector(".objects-state").hidden`)
+	b.drawn()
+	b.is(`/· [0-9.]+ (s|ms|min)$/.test(document.querySelector(".tl-corner").innerText)`)
+}
+
 // TestObjectsLive: new events are drawn where they belong, and only there.
 func TestObjectsLive(t *testing.T) {
 	events := sampleEvents(t)

@@ -113,6 +113,16 @@ func TestSelectionLinkInChromium(t *testing.T) {
 		}
 		b.is(`document.querySelector("#views-list a[aria-current]")`)
 		b.keys("\x1b")
+		// Esc leaves histogram and facets first.
+		b.is(`!document.querySelector(":popover-open") && document.activeElement === document.body`)
+		b.drawn()
+		for _, part := range []string{"b", "f"} {
+			b.keys(part)
+			b.is(`document.activeElement.closest("#chart, #facets")`)
+			b.keys("\x1b")
+			b.is(`document.activeElement === document.body`)
+			count("1 selected")
+		}
 		// Gone to another view and back.
 		b.is(`!document.querySelector(":popover-open")`)
 		eval[bool](b, `(document.querySelector('.views a[data-view="sources"]').click(), true)`)

@@ -196,7 +196,12 @@ func (s *server) getActorsList(w http.ResponseWriter, r *http.Request) error {
 	if l.Error, err = s.partError(r, q, limited(ctx, err)); err != nil {
 		return err
 	}
-	l.Warnings, l.Total = append(users.Warnings, as.Warnings...), users.Total
+	l.Warnings, l.Total = users.Warnings, users.Total
+	for _, w := range as.Warnings {
+		if !slices.Contains(users.Warnings, w) {
+			l.Warnings = append(l.Warnings, w)
+		}
+	}
 	l.Cut = len(users.Rows) == actorUsers
 	l.NoEvents = len(users.Rows) == 0 && s.Status().Store.Events == 0
 	l.fill(users.Rows, as.Rows)

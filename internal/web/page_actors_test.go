@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ktrail/ktrail/audit"
+	"github.com/ktrail/ktrail/internal/query"
 )
 
 func TestKindOf(t *testing.T) {
@@ -125,5 +126,23 @@ func TestActorAddress(t *testing.T) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("a day of nobody: %s", resp.Status)
+	}
+}
+
+// TestActorsWarnOnce: the list is the answer to two questions, which may be incomplete for the same reason.
+func TestActorsWarnOnce(t *testing.T) {
+	ts := newTestServer(t, sampleEvents(t))
+	ts.source.Warn = query.Warnings{{Text: "a segment is missing", Damage: true}}
+	resp, err := http.Get(ts.URL + "/page/actors/list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(body), "a segment is missing"); n != 1 {
+		t.Errorf("it is said %d times", n)
 	}
 }

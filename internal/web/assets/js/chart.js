@@ -309,8 +309,8 @@ const inkWidth = document.createElement("canvas").getContext("2d");
 /** Labels of the time axis, with the day where it begins. What the edge would cut off is left out. @param {any} u @param {number[]} splits */
 function dayClock(u, splits) {
   if (inkWidth) inkWidth.font = axisFont();
-  const fits = (/** @type {string} */ label, /** @type {number} */ t) => {
-    const [at, half] = [yAxis + u.valToPos(t, "x"), (inkWidth?.measureText(label).width ?? 0) / 2];
+  const fits = (/** @type {string} */ said, /** @type {number} */ t) => {
+    const [at, half] = [yAxis + u.valToPos(t, "x"), (inkWidth?.measureText(said).width ?? 0) / 2];
     return at >= half && at + half <= u.width;
   };
   let day = splits.length ? dayStart(splits[0] * 1000) : 0;
@@ -323,8 +323,8 @@ function dayClock(u, splits) {
     const clock = step >= 60 ? text(ms, "minute").slice(11) : text(ms, "second").slice(11) + (digits > 0 ? "." + String(ms % 1000).padStart(3, "0").slice(0, digits) : "");
     const first = dayStart(ms) !== day;
     day = dayStart(ms);
-    const label = first ? `${date} ${clock}` : clock;
-    return fits(label, t) ? label : "";
+    const clockOrDay = first ? `${date} ${clock}` : clock;
+    return fits(clockOrDay, t) ? clockOrDay : "";
   });
 }
 

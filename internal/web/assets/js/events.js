@@ -149,6 +149,12 @@ export const view = {
   },
 
   close() {
+    // Who leaves histogram or facets by Esc does not mean what is selected.
+    const at = document.activeElement;
+    if (at instanceof HTMLElement && at.closest("#chart, #facets")) {
+      at.blur();
+      return true;
+    }
     if (byId("detail").hidden) return selection.clear();
     open("");
     return true;

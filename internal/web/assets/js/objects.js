@@ -53,6 +53,7 @@ const removals = new Map();
 let order = new Map();
 /** @type {[number, number]} */
 let known = [0, 1];
+let ruled = true; // whether it has times that are known: of an event, or of the range
 let next = "";
 let paging = false;
 let failed = false; // the next lanes did not come
@@ -173,8 +174,10 @@ async function askLanes(state) {
   learn(a.collections);
   next = a.next ?? "";
   failed = false;
-  const from = ms(a.range?.from) || state.from;
-  const to = Math.max(from + 1, ms(a.range?.to) || state.to || Date.now());
+  const end = ms(a.range?.to) || state.to || Date.now();
+  ruled = (ms(a.range?.from) || state.from) > 0;
+  const from = ms(a.range?.from) || state.from || end - 3600e3;
+  const to = Math.max(from + 1, end);
   const lanes = new Map((a.lanes ?? []).map((l) => [path(l.key), Lane.from(l)]));
   if (!base || base.question !== asked || from < base.from || to > base.to || again) {
     if (base?.question !== asked) order = new Map();
@@ -282,8 +285,9 @@ async function more() {
 
 /** What there is to say instead of rows, or above them. @param {State} state @param {{text: string}[]} warnings */
 function tell(state, warnings) {
+  const nothing = !ruled && state.last === "0"; // was ever stored
   parts.warnings.replaceChildren(
-    ...warnings.map((w) => {
+    ...(nothing ? [] : warnings).map((w) => {
       const p = element("p", "banner warn", "");
       p.setAttribute("role", "status");
       p.append(element("b", "", "This answer may be incomplete. "), visible(w.text));
@@ -292,6 +296,10 @@ function tell(state, warnings) {
   );
   parts.state.hidden = rows.size > 0;
   if (rows.size) return;
+  if (nothing) {
+    parts.state.replaceChildren(empty("No events yet", "Objects show up here with their first request."));
+    return;
+  }
   const all = document.createElement("a");
   all.href = app.link("objects", (p) => {
     p.delete("since");
@@ -573,6 +581,11 @@ export const view = {
       if (!key.resource || (u && path(key, u.depth) !== path(u.key, u.depth))) return;
       const at = ms(e.time);
       if (at < state.from || (state.to && at >= state.to)) return;
+      if (!ruled && at) {
+        ruled = true;
+        app.again();
+        return;
+      }
       const id = path(key);
       let row = rows.get(id);
       if (!row) {
