@@ -10,6 +10,9 @@ import (
 // over a hundred million events.
 const dryMemory = 16 << 20
 
+// dryEntry is about what a row group takes beside its bits: most have no dry run.
+const dryEntry = 192
+
 // dryRuns remembers which events are dry runs. Only URIs tell, and a row group's
 // are the most that it has of anything but raw lines; what a segment holds never
 // changes, so they are read once.
@@ -19,16 +22,17 @@ type dryRuns struct {
 	bytes int
 }
 
-// dryGroup is a row group of a segment.
+// dryGroup is a row group of what a segment holds: whoever puts a backup back
+// beside a reader may give a number to other contents.
 type dryGroup struct {
-	seq   int64
-	group int
+	sha256 string
+	group  int
 }
 
 // of gives a bit for each row of the scanner's row group: whether it is a write
 // that was a dry run. It is empty if none was.
 func (d *dryRuns) of(w *scanner) ([]byte, error) {
-	key := dryGroup{w.segment.Seq, w.index}
+	key := dryGroup{w.segment.sha256, w.index}
 	d.mu.Lock()
 	bits, ok := d.known[key]
 	d.mu.Unlock()
@@ -44,8 +48,10 @@ func (d *dryRuns) of(w *scanner) ([]byte, error) {
 	if d.known == nil || d.bytes > dryMemory {
 		d.known, d.bytes = map[dryGroup][]byte{}, 0
 	}
-	d.known[key] = bits
-	d.bytes += len(bits) + 64
+	if _, ok := d.known[key]; !ok { // two questions may have read the same
+		d.known[key] = bits
+		d.bytes += len(bits) + dryEntry
+	}
 	return bits, nil
 }
 

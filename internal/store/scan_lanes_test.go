@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -141,6 +142,20 @@ func TestRandomTops(t *testing.T) {
 	}
 	if t.Logf("%d rows were compared", rows); rows == 0 {
 		t.Error("nothing was compared")
+	}
+}
+
+// TestTopsBehindTheLast holds that pages far behind the last group are empty: how
+// many groups to skip is told by whoever holds a cursor.
+func TestTopsBehindTheLast(t *testing.T) {
+	_, sources := threeWays(t)
+	for _, skip := range []int{1 << 20, math.MaxInt/2 - 1, math.MaxInt} {
+		for how, s := range sources {
+			r := query.GroupRequest{CountOnly: true, WritesFirst: true, By: objectColumns, Limit: 20, Skip: skip}
+			if rows, _, err := s.Group(t.Context(), r); err != nil || len(rows) > 0 {
+				t.Errorf("%s: %d rows behind %d, %v", how, len(rows), skip, err)
+			}
+		}
 	}
 }
 

@@ -48,6 +48,8 @@ const (
 	topWaiting = 4 << 10
 	// topWrite is set in the key of an event that is a write.
 	topWrite = 1 << 63
+	// mostGroups is more than there is memory for: who skips more skips all.
+	mostGroups = 1 << 40
 )
 
 // topCount is what is counted of a group: so many segments as are scanned have
@@ -247,7 +249,7 @@ func (t *topScan) rows() ([]query.GroupRow, error) {
 		return slices.Compare(t.keys(a.key), t.keys(b.key))
 	}
 	// Those that may be among the asked: what is behind them is cut off now and then.
-	want := t.Skip + t.Limit
+	want := min(t.Skip, mostGroups) + t.Limit
 	var top []group
 	sorted := 0
 	for p := range topParts {
