@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
-	"golang.org/x/sync/errgroup"
 )
 
 // rawReader reads single raw lines of segments by their row number. It decodes
@@ -18,20 +16,6 @@ import (
 type rawReader struct {
 	files map[string]*rawFile
 	clock int64
-	other *rawReader // reads at the same time what is far from what this one reads
-}
-
-const (
-	// rawAhead is of how many events the lines are read and held at once.
-	rawAhead = 8
-	// rawFar is how many rows lie between two that are probably not in one page.
-	rawFar = 4 << 10
-)
-
-// rawRow is where a raw line is.
-type rawRow struct {
-	segment *segment
-	row     int64
 }
 
 // rawFiles is how many segments a rawReader has open at a time; each holds one
@@ -58,50 +42,6 @@ func (r *rawReader) close() {
 		f.close()
 	}
 	r.files = nil
-	if r.other != nil {
-		r.other.close()
-	}
-}
-
-// lines returns copies of raw lines. Two halves of them are read at the same time
-// if they are far apart: what that costs is to decode their pages.
-func (r *rawReader) lines(rows []rawRow) ([]string, error) {
-	out := make([]string, len(rows))
-	read := func(r *rawReader, from, to int) error {
-		for i := from; i < to; i++ {
-			line, err := r.line(rows[i].segment, rows[i].row)
-			if err != nil {
-				return err
-			}
-			out[i] = strings.Clone(line)
-		}
-		return nil
-	}
-	at := halfOf(rows)
-	if at == 0 {
-		return out, read(r, 0, len(rows))
-	}
-	if r.other == nil {
-		r.other = newRawReader()
-	}
-	var work errgroup.Group
-	work.Go(func() error { return read(r, 0, at) })
-	work.Go(func() error { return read(r.other, at, len(rows)) })
-	return out, work.Wait()
-}
-
-// halfOf is where rows fall into two halves that are far apart, about in the
-// middle; 0 if they do not.
-func halfOf(rows []rawRow) int {
-	best := 0
-	for i := 1; i < len(rows); i++ {
-		a, b := rows[i-1], rows[i]
-		far := a.segment != b.segment || max(a.row-b.row, b.row-a.row) > rawFar
-		if far && (best == 0 || max(2*i-len(rows), len(rows)-2*i) < max(2*best-len(rows), len(rows)-2*best)) {
-			best = i
-		}
-	}
-	return best
 }
 
 // line returns a raw line, valid until the next call.

@@ -305,33 +305,25 @@ func (s *Store) scanEvents(ctx context.Context, sql string, segments []*segment,
 	if err != nil {
 		return err
 	}
-	for few := range slices.Chunk(page, rawAhead) {
-		var rows []rawRow
-		for i := range few {
-			if e := &few[i]; !bare(&e.Event) {
-				if e.file < 0 || e.file >= int64(len(segments)) {
-					return errFile
-				}
-				rows = append(rows, rawRow{segments[e.file], e.row})
-			}
-		}
-		lines, err := rd.lines(rows)
-		if err != nil {
+	for i := range page {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for i := range few {
-			if err := ctx.Err(); err != nil {
+		e := &page[i]
+		if !bare(&e.Event) {
+			if e.file < 0 || e.file >= int64(len(segments)) {
+				return errFile
+			}
+			raw, err := rd.line(segments[e.file], e.row)
+			if err != nil {
 				return err
 			}
-			e := &few[i]
-			if !bare(&e.Event) {
-				e.Raw, lines = lines[0], lines[1:]
-			}
-			if err := yield(&e.Event); err != nil {
-				return err
-			}
-			*e = scanned{} // a page that is read need not stay as a whole
+			e.Raw = raw
 		}
+		if err := yield(&e.Event); err != nil {
+			return err
+		}
+		*e = scanned{} // a page that is read need not stay as a whole
 	}
 	return nil
 }
