@@ -37,7 +37,7 @@ func (x *trial) explain(b *both, field string) string {
 	case strings.HasPrefix(field, "objectRef."):
 		// The name that a body has which upstream could not decode.
 		key := strings.TrimPrefix(field, "objectRef.")
-		if b.fields[0][field] == "" && !has(b.fields[0], "requestObject") && ours[field] == flat("metadata", plain(x.contentType(), x.body))["metadata.metadata."+key] {
+		if b.fields[0][field] == "" && !has(b.fields[0], "requestObject") && ours[field] == flat("", plain(x.contentType(), x.body))["metadata."+key] {
 			return "refused body"
 		}
 	}
@@ -48,7 +48,7 @@ func (x *trial) explain(b *both, field string) string {
 func (x *trial) explainRefusal(b *both) string {
 	status, _, _ := strings.Cut(b.answers[0].head, "\n")
 	reason := map[string]string{"401 Unauthorized": "Unauthorized", "400 Bad Request": "BadRequest"}[status]
-	if reason == "" || !strings.HasPrefix(b.answers[1].head, status+"\n") || b.answers[1].contentType != "application/json" {
+	if reason == "" || reason == "BadRequest" && !strings.Contains(x.call().target, "timeout") || !strings.HasPrefix(b.answers[1].head, status+"\n") || b.answers[1].contentType != "application/json" {
 		return ""
 	}
 	var theirs, ours struct{ Message, Reason string }
@@ -80,7 +80,7 @@ func (x *trial) explainAnswer(b *both, field string) string {
 		return ""
 	case has(ours, "responseObject") && known && !within(ours, "responseObject", text):
 		return ""
-	case strings.HasPrefix(text, "object does not implement the protobuf message interface and cannot be encoded to a protobuf message"), strings.Contains(ours["responseStatus.message"]+ours["responseObject.message"], "cannot be encoded to a protobuf message"):
+	case strings.Contains(ours["responseStatus.message"]+ours["responseObject.message"], "cannot be encoded to a protobuf message"):
 		return "unencoded answer"
 	case x.unseen() && !has(ours, "responseObject") && (object || !has(ours, "responseStatus.status")) && (has(theirs, "responseObject") || has(theirs, "responseStatus.status")) && field != answerNote && (ours["responseStatus.code"] < "400" || ours["stage"] == `"Panic"`):
 		return "long-running object"
