@@ -532,6 +532,7 @@ func TestCollectionsEndBars(t *testing.T) {
 	ts := newTestServer(t, []audit.Event{
 		at(5, "deletecollection", "eve", ""), at(10, "create", "alice", "lost"), at(11, "create", "alice", "kept"), at(12, "create", "alice", "again"),
 		at(30, "deletecollection", "carol", ""), at(40, "update", "alice", "kept"), at(45, "create", "alice", "again"),
+		at(13, "create", "alice", "bobs"), at(20, "delete", "bob", "bobs"), at(46, "create", "alice", "bobs"),
 	})
 	b := newTab(t)
 	b.open(ts.URL + "/objects?user=alice&since=2026-11-22T19:49:00&until=2026-11-22T19:50:00&live=1")
@@ -540,13 +541,20 @@ func TestCollectionsEndBars(t *testing.T) {
 	}
 	said := func(name string) string { return row(name) + `.children[3].textContent` }
 	b.is(said("lost") + `.endsWith("last 2026-11-22 19:49:10; may have been deleted with its collection 2026-11-22 19:49:30")`)
-	b.is(said("again") + `.endsWith("last 2026-11-22 19:49:45; deleted with its collection 2026-11-22 19:49:30")`)
+	b.is(said("again") + `.endsWith("last 2026-11-22 19:49:45; deleted, maybe with its collection 2026-11-22 19:49:30")`)
+	b.is(said("bobs") + `.endsWith("last 2026-11-22 19:49:46; deleted, maybe with its collection 2026-11-22 19:49:30")`) // bob did, whom the filter hides
 	b.is(said("kept") + `.endsWith("last 2026-11-22 19:49:40")`)
 
 	// On the canvas: what hangs over the mark says it, and a click opens what was requested.
-	place := eval[[]float64](b, `(() => { const c = document.querySelector(".tl-marks").getBoundingClientRect(), r = `+row("lost")+`.getBoundingClientRect(); return [c.left + c.width / 2, r.top + r.height / 2] })()`)
-	eval[bool](b, fmt.Sprintf(`(document.querySelector(".tl-body").dispatchEvent(new PointerEvent("pointermove", { clientX: %f, clientY: %f, bubbles: true })), true)`, place[0], place[1]))
-	b.is(`document.querySelector(".tl-tip").innerText.startsWith("may have been deleted with its collection") && document.querySelector(".tl-tip").innerText.includes("carol")`)
+	over := func(name string) (place []float64) {
+		place = eval[[]float64](b, `(() => { const c = document.querySelector(".tl-marks").getBoundingClientRect(), r = `+row(name)+`.getBoundingClientRect(); return [c.left + c.width / 2, r.top + r.height / 2] })()`)
+		eval[bool](b, fmt.Sprintf(`(document.querySelector(".tl-body").dispatchEvent(new PointerEvent("pointermove", { clientX: %f, clientY: %f, bubbles: true })), true)`, place[0], place[1]))
+		return place
+	}
+	over("again")
+	b.is(`document.querySelector(".tl-tip").innerText.startsWith("deleted, maybe with its collection") && document.querySelector(".tl-tip").innerText.includes("/again")`)
+	place := over("lost") // of the same request
+	b.is(`document.querySelector(".tl-tip").innerText.startsWith("may have been deleted with its collection") && ["/lost", "carol"].every((part) => document.querySelector(".tl-tip").innerText.includes(part))`)
 	b.do(chromedp.MouseClickXY(place[0], place[1]))
 	b.is(`new URLSearchParams(location.search).get("event") === "5" && new URLSearchParams(location.search).get("object").endsWith("/lost")`)
 	b.drawn()
@@ -557,7 +565,8 @@ func TestCollectionsEndBars(t *testing.T) {
 	b.is(said("kept") + `.endsWith("last 2026-11-22 19:49:40")`)
 	ts.source.Append(at(50, "deletecollection", "carol", ""))
 	b.is(said("kept") + `.endsWith("may have been deleted with its collection 2026-11-22 19:49:50")`)
-	b.is(said("again") + `.endsWith("deleted with its collection 2026-11-22 19:49:30; may have been deleted with its collection 2026-11-22 19:49:50")`)
+	b.is(said("bobs") + `.endsWith("last 2026-11-22 19:49:46; may have been deleted with its collection 2026-11-22 19:49:50")`)
+	b.is(said("again") + `.endsWith("deleted, maybe with its collection 2026-11-22 19:49:30; may have been deleted with its collection 2026-11-22 19:49:50")`)
 	b.shot("collections")
 }
 

@@ -197,27 +197,22 @@ async function askLanes(state) {
   tell(state, a.warnings ?? []);
 }
 
-/** @param {Key} key */
-function removalsOf(key) {
-  const id = path(key, depths.kind);
-  const lane = removals.get(id) ?? new Lane({ ...key, name: "" });
-  removals.set(id, lane);
-  return lane;
-}
-
 /** @param {WireLane[]} [collections] whose deletions there are */
 function learn(collections = []) {
-  for (const { key, marks } of collections) {
-    const lane = removalsOf(key);
-    const told = new Set(lane.id.subarray(0, lane.n));
-    for (const m of marks ?? []) if (!told.has(m[4])) lane.push(m[5] / 1000, kindOf(m[1], m[2]), m[3], m[4]);
-  }
+  for (const { key, marks } of collections) for (const m of marks ?? []) removed(key, m[5] / 1000, kindOf(m[1], m[2]), m[3], m[4]);
+}
+
+/** A collection was deleted. @param {Key} key @param {number} time @param {number} kind @param {number} count @param {number} id */
+function removed(key, time, kind, count, id) {
+  const of = path(key, depths.kind);
+  let lane = removals.get(of);
+  if (!lane) removals.set(of, (lane = new Lane(key)));
+  if (!lane.id.subarray(0, lane.n).includes(id)) lane.push(time, kind, count, id);
 }
 
 /** @param {string} id @param {Lane} lane @param {Known} around @param {number} from @param {number} to @param {State} state */
 function add(id, lane, around, from, to, state) {
-  const row = new Row(id, lane.key);
-  row.removals = removalsOf(lane.key);
+  const row = new Row(id, lane.key, removals);
   row.fine = lane;
   row.base = around.lanes.get(id) ?? null;
   row.from = from;
@@ -591,8 +586,7 @@ export const view = {
       if (!row) {
         // What is new stands at the top, and what stands last gives way.
         if (rows.size >= mostLanes) rows.delete(timeline.rows.findLast((r) => rows.has(r.id) && r.id !== timeline.selected)?.id ?? "");
-        row = new Row(id, key);
-        row.removals = removalsOf(key);
+        row = new Row(id, key, removals);
         row.from = known[0];
         rows.set(id, row);
         top--;
@@ -600,7 +594,7 @@ export const view = {
       }
       const what = kindOfEvent(e);
       row.live().push(at, what, 1, e.id);
-      if (e.verb === "deletecollection" && !key.name && className(what) === "delete" && outcomeName(what) === "ok") removalsOf(key).push(at, what, 1, e.id);
+      if (e.verb === "deletecollection" && !key.name && className(what) === "delete" && outcomeName(what) === "ok") removed(key, at, what, 1, e.id);
       if (!state.until && at > known[1]) {
         const follows = timeline.to >= known[1];
         known[1] = at + (known[1] - known[0]) * 0.02;

@@ -1,5 +1,6 @@
 // What happened to objects over time, as the timeline draws it.
 
+import { depths, path } from "./objects-key.js";
 import { isDryRun } from "./objects-words.js";
 
 /**
@@ -147,9 +148,11 @@ export function spansOf(list, removals) {
 
 /** One row: what was asked for the range that is shown, and what is known around it from a wider one. */
 export class Row {
-  /** @param {string} id @param {Key} key */
-  constructor(id, key) {
+  /** @param {string} id @param {Key} key @param {Map<string, Lane>} [removals] deletions of collections, by their kinds' paths */
+  constructor(id, key, removals = new Map()) {
     this.id = id;
+    this.kind = path(key, depths.kind);
+    this.told = removals;
     this.key = key;
     /** @type {Lane | null} */
     this.fine = null;
@@ -158,10 +161,13 @@ export class Row {
     // Where fine is the truth, in ms.
     this.from = -Infinity;
     this.to = Infinity;
-    /** @type {Lane | null} */
-    this.removals = null;
     /** @type {{at: string, spans: Span[]} | null} */
     this.life = null;
+  }
+
+  /** Deletions of the object's collection; it gets a lane with the first. */
+  get removals() {
+    return this.told.get(this.kind) ?? null;
   }
 
   /** The marks from one time up to another, in order. @param {number} from @param {number} to @returns {Part[]} */
@@ -194,9 +200,9 @@ export class Row {
   }
 }
 
-/** What a removal means for an object, in words. @param {Span} span */
+/** What a removal means for an object, in words: a request of its own may have deleted it that the filter hides. @param {Span} span */
 export function lostWords(span) {
-  return span.gone ? "deleted with its collection" : "may have been deleted with its collection";
+  return span.gone ? "deleted, maybe with its collection" : "may have been deleted with its collection";
 }
 
 /**

@@ -62,7 +62,7 @@ export class Timeline {
     this.dragging = false;
     /** @type {Hit | null} */
     this.stepped = null;
-    this.tipped = NaN;
+    this.tipped = "";
     this.corner = element("div", "tl-corner", "");
     this.ruler = document.createElement("canvas");
     this.ruler.className = "tl-ruler";
@@ -340,8 +340,9 @@ export class Timeline {
       return;
     }
     this.body.classList.add("pointing");
-    if (this.tipped === hit.id) return;
-    this.tipped = hit.id;
+    const of = `${hit.id} ${hit.row.id}`; // one request may be in many rows
+    if (this.tipped === of) return;
+    this.tipped = of;
     const when = text(hit.time, "full");
     this.tip.replaceChildren(element("b", "", hit.lost ?? words(hit.kind, hit.count)), element("span", "", when), element("bdi", "quiet", title(hit.row.key)));
     const who = element("bdi", "", "");
@@ -352,14 +353,14 @@ export class Timeline {
     const below = e.clientY - inner.top + 18;
     this.tip.style.top = (below + 96 > inner.height ? below - 124 : below) + "px";
     setTimeout(async () => {
-      if (this.tipped !== hit.id) return;
+      if (this.tipped !== of) return;
       const name = await this.on.about(hit);
-      if (this.tipped === hit.id) who.textContent = name;
+      if (this.tipped === of) who.textContent = name;
     }, 120);
   }
 
   hideTip(line = true) {
-    this.tipped = NaN;
+    this.tipped = "";
     this.tip.hidden = true;
     if (line) this.line.hidden = true;
     this.body.classList.remove("pointing");
