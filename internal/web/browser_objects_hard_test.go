@@ -496,8 +496,8 @@ func TestBarsEnd(t *testing.T) {
 		const { Lane, spansOf } = await import(new URL("timeline-data.js", document.querySelector("script[src*='js/main.js']").src));
 		const lives = (...marks) => {
 			const lane = new Lane({ name: "x" });
-			for (const [t, cls] of marks) lane.push(t, ["create", "change", "delete"].indexOf(cls) * 4, 1, t);
-			return spansOf([{ lane, i: 0, j: lane.n }]).map((s) => (s.born ? s.from : "…") + "–" + (s.gone ? s.to : "…")).join(" ");
+			for (const [t, cls, count = 1, bin = t] of marks) lane.push(t, ["create", "change", "delete"].indexOf(cls) * 4, count, t, bin);
+			return spansOf([{ lane, i: 0, j: lane.n }]).map((s) => (s.from > -Infinity ? s.from : "…") + "–" + (s.gone ? s.to : "…")).join(" ");
 		};
 		return [
 			lives([1, "create"], [2, "delete"], [3, "change"]),
@@ -506,13 +506,18 @@ func TestBarsEnd(t *testing.T) {
 			lives([1, "change"], [2, "delete"]),
 			lives([1, "delete"], [5, "create"]),
 			lives([1, "create"], [2, "change"], [5, "create"]),
+			// Of several creations in one bin only the last has a place: the first may have begun what ends in it.
+			lives([2, "delete", 1, 9], [3, "create", 2, 9]),
+			lives([2, "change", 1, 9], [3, "delete", 1, 9], [4, "create", 2, 9]),
+			lives([1, "change", 1, 8], [2, "delete", 1, 9], [3, "create", 2, 9]),
+			lives([2, "delete", 1, 9], [3, "create", 1, 9]),
 		].join(", ");
 	})()`
 	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "1–3, 1–4, 1–2 3–…, …–2, …–1 5–…, 1–2 5–…"; got != want {
+	if want := "1–3, 1–4, 1–2 3–…, …–2, …–1 5–…, 1–2 5–…, 2–2 3–…, 2–3 4–…, …–2 3–…, …–2 3–…"; got != want {
 		t.Errorf("the lives are %s, not %s", got, want)
 	}
 }

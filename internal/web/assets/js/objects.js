@@ -202,12 +202,12 @@ function learn(collections = []) {
   for (const { key, marks } of collections) for (const m of marks ?? []) removed(key, m[5] / 1000, kindOf(m[1], m[2]), m[3], m[4]);
 }
 
-/** A collection was deleted. @param {Key} key @param {number} time @param {number} kind @param {number} count @param {number} id */
-function removed(key, time, kind, count, id) {
+/** A collection was deleted. @param {Key} key @param {number} time @param {number} what @param {number} count @param {number} id */
+function removed(key, time, what, count, id) {
   const of = path(key, depths.kind);
   let lane = removals.get(of);
   if (!lane) removals.set(of, (lane = new Lane(key)));
-  if (!lane.id.subarray(0, lane.n).includes(id)) lane.push(time, kind, count, id);
+  if (!lane.id.subarray(0, lane.n).includes(id)) lane.push(time, what, count, id);
 }
 
 /** @param {string} id @param {Lane} lane @param {Known} around @param {number} from @param {number} to @param {State} state */

@@ -41,34 +41,36 @@ export class Lane {
     this.id = new Float64Array(room); // of the last event in the mark
     this.count = new Uint32Array(room);
     this.kind = new Uint8Array(room);
+    this.bin = new Int32Array(room); // whose last event of its kind it is; -1 if it is one event
   }
 
   /** @param {WireLane} w */
   static from(w) {
     const marks = w.marks ?? [];
     const lane = new Lane(w.key, Math.max(4, marks.length));
-    for (const m of marks) lane.push(m[5] / 1000, kindOf(m[1], m[2]), m[3], m[4]);
+    for (const m of marks) lane.push(m[5] / 1000, kindOf(m[1], m[2]), m[3], m[4], m[0]);
     return lane;
   }
 
-  /** Adds a mark; one that is late goes to its place. @param {number} time @param {number} kind @param {number} count @param {number} id */
-  push(time, kind, count, id) {
+  /** Adds a mark; one that is late goes to its place. @param {number} time @param {number} kind @param {number} count @param {number} id @param {number} [bin] */
+  push(time, kind, count, id, bin = -1) {
     if (this.n === this.time.length) this.grow();
     let i = this.n;
     if (i && this.time[i - 1] > time) {
       i = this.find(time);
-      for (const a of [this.time, this.id, this.count, this.kind]) a.copyWithin(i + 1, i, this.n);
+      for (const a of [this.time, this.id, this.count, this.kind, this.bin]) a.copyWithin(i + 1, i, this.n);
     }
     this.time[i] = time;
     this.kind[i] = kind;
     this.count[i] = count;
     this.id[i] = id;
+    this.bin[i] = bin;
     this.n++;
   }
 
   grow() {
     const to = this.n * 2;
-    /** @template {Float64Array | Uint32Array | Uint8Array} T @param {T} a @returns {T} */
+    /** @template {Float64Array | Uint32Array | Uint8Array | Int32Array} T @param {T} a @returns {T} */
     const larger = (a) => {
       const b = /** @type {T} */ (new /** @type {any} */ (a.constructor)(to));
       b.set(a);
@@ -78,6 +80,7 @@ export class Lane {
     this.id = larger(this.id);
     this.count = larger(this.count);
     this.kind = larger(this.kind);
+    this.bin = larger(this.bin);
   }
 
   /** The first mark at or after a time. @param {number} t */
@@ -99,7 +102,9 @@ export class Lane {
  * taken off. Nothing but a creation brings it back, so the last write counts; and
  * what is created was not there, so that a life that nothing ended is known up to
  * its last write. The deletion of a collection names no object: it may have been
- * of others, which a later write shows.
+ * of others, which a later write shows. A mark is the last event of its bin: where
+ * several creations are in the bin of an object's first marks, those are no sign
+ * of a life before.
  * @param {Part[]} list
  * @param {Lane | null} [removals] deletions of the collection
  * @returns {Span[]}
@@ -110,6 +115,8 @@ export function spansOf(list, removals) {
   /** @type {Span | null} */
   let open = null;
   let seen = -Infinity; // the last write
+  /** @type {{lane: Lane, bin: number, time: number} | null} */
+  let first = null; // write, of them all
   const begin = (/** @type {number} */ from, /** @type {boolean} */ born) => {
     open = { from, to: Infinity, born, gone: false, lost: null };
     spans.push(open);
@@ -129,7 +136,10 @@ export function spansOf(list, removals) {
       const t = lane.time[k];
       lose(t);
       const now = /** @type {Span | null} */ (open);
+      first ??= { lane, bin: lane.bin[k], time: t };
       if (kind >> 2 === 0) {
+        const early = first.lane === lane && first.bin === lane.bin[k] && first.bin >= 0;
+        if (now && early && lane.count[k] > 1) now.from = first.time;
         if (now && !now.gone) Object.assign(now, { to: now.lost?.time ?? seen, gone: true });
         begin(t, true);
         seen = t;
