@@ -33,10 +33,6 @@ func (s src) word(i int) uint64 {
 	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(s.p, i))[:])
 }
 
-func (s src) half(i int) uint32 {
-	return binary.LittleEndian.Uint32((*[4]byte)(unsafe.Add(s.p, i))[:])
-}
-
 // bytes is the part of the line from i to j.
 func (s src) bytes(i, j int) []byte { return unsafe.Slice((*byte)(unsafe.Add(s.p, i)), j-i) }
 

@@ -232,7 +232,7 @@ func (w *writer) settle(last bool) error {
 	}
 	if !w.kept.tooLarge() {
 		w.x.mu.Lock()
-		w.x.takeStatus(w.kept.buf) // what is kept stays for the last event
+		_, _, _ = w.x.takeStatus(w.kept.buf) // what is kept stays for the last event, which says why it cannot be read
 		w.x.mu.Unlock()
 	}
 	if err := w.start(); err != nil {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"cmp"
 	"context"
 	"fmt"
@@ -207,7 +208,7 @@ func TestScansOfLanes(t *testing.T) {
 		t.Errorf("asked the engine: %v, %v", tops, lanes)
 	}
 	s.opts.MemoryLimit = 4 << 10
-	if tops, lanes := both(t.Context()); tops != errEngine || lanes != errEngine {
+	if tops, lanes := both(t.Context()); !errors.Is(tops, errEngine) || !errors.Is(lanes, errEngine) {
 		t.Errorf("with 4 KiB: %v, %v", tops, lanes)
 	}
 }
