@@ -191,13 +191,15 @@ func (b *tab) keys(k string) {
 // one, once it stands still there with nothing above it.
 func (b *tab) place(element string) [2]float64 {
 	b.t.Helper()
+	eval[bool](b, `(window.placed = "", true)`)
 	b.is(`(() => {
 		const el = ` + element + `;
-		el.scrollIntoViewIfNeeded();
 		const r = el.getBoundingClientRect();
 		const at = [r.x + Math.min(r.width / 2, 20), r.y + r.height / 2], was = window.placed;
 		window.placed = [...at, scrollY];
-		return el.contains(document.elementFromPoint(at[0], at[1])) && String(was) === String(window.placed);
+		if (el.contains(document.elementFromPoint(at[0], at[1]))) return String(was) === String(window.placed);
+		el.scrollIntoView({ block: "center", inline: "nearest" }); // what is in sight may be below the table's head
+		return false;
 	})()`)
 	at := eval[[]float64](b, `window.placed`)
 	return [2]float64{at[0], at[1]}
